@@ -1,0 +1,132 @@
+"""Checks for lectures and tests: each prints one line and raises `CheckFailed` when the claim is wrong.
+
+A tolerance is derived, not tuned: float precision for identities, five standard errors for estimates.  Arguments may
+be numbers, NumPy arrays or tensors of any framework that NumPy can read.  Imports no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["CheckFailed", "at_least", "at_most", "close", "gradient", "normalised", "ordered", "true", "unbiased"]
+
+
+class CheckFailed(AssertionError):
+    """A claim of the book is wrong, as computed."""
+
+
+def _array(what: str, value: Any) -> np.ndarray:
+    """`value` as float64, free of NaN: a check that compares with NaN would say nothing."""
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    array = np.asarray(value, dtype=np.float64)
+    if np.isnan(array).any():
+        raise CheckFailed(f"{what}: {int(np.isnan(array).sum())} of {array.size} values are NaN")
+    return array
+
+
+def _verdict(what: str, passed: bool, facts: str) -> None:
+    line = f"{what}: {facts}"
+    if not passed:
+        raise CheckFailed(f"{line}: WRONG")
+    print(f"{line}: ok")
+
+
+def close(what: str, estimate: Any, exact: Any, *, atol: float = 0.0, rtol: float = 0.0) -> None:
+    """|estimate - exact| <= atol + rtol |exact|, everywhere; shapes must be equal, nothing broadcasts.
+
+    Raises:
+        CheckFailed: a difference is larger, or a value is NaN.
+        ValueError: the shapes differ.
+    """
+    a, b = _array(what, estimate), _array(what, exact)
+    if a.shape != b.shape:
+        raise ValueError(f"{what}: expected the shape {b.shape} of the exact value, got {a.shape}")
+    if a.size == 0:
+        raise ValueError(f"{what}: expected at least one value to compare, got none")
+    with np.errstate(invalid="ignore"):
+        difference = np.where(a == b, 0.0, np.abs(a - b))  # equal infinities agree
+    passed = bool((difference <= atol + rtol * np.abs(b)).all())
+    if a.ndim == 0:
+        facts = f"exact {b:.10g}, computed {a:.10g}, tolerance {atol + rtol * abs(b):.1g}"
+    else:
+        facts = f"largest difference {difference.max():.2g} of {a.size} values, tolerance {atol:.1g}"
+        facts += f" + {rtol:.1g} relative" if rtol else ""
+    _verdict(what, passed, facts)
+
+
+def unbiased(what: str, estimate: Any, exact: float, standard_error: float | None = None, *, num_se: float = 5) -> None:
+    """|mean - exact| <= num_se standard errors.
+
+    Args:
+        what: the claim, in words.
+        estimate: independent estimates, whose mean and standard error are taken; or one number with its
+            `standard_error`.
+        exact: the value claimed.
+        standard_error: of a single `estimate`.
+        num_se: how many standard errors are allowed; five are exceeded once in 1.7 million Gaussian draws.
+
+    Raises:
+        CheckFailed: the mean is further away.
+        ValueError: one estimate without a standard error, or several with one.
+    """
+    draws = _array(what, estimate)
+    if (draws.size == 1) == (standard_error is None):
+        raise ValueError(f"{what}: expected several estimates, or one and its standard error, got {draws.size}")
+    mean = draws.mean()
+    error = draws.std(ddof=1) / np.sqrt(draws.size) if standard_error is None else float(standard_error)
+    if not (np.isfinite(error) and error > 0):
+        raise CheckFailed(f"{what}: expected a positive standard error, got {error}")
+    passed = abs(mean - float(exact)) <= num_se * error
+    _verdict(what, passed, f"exact {float(exact):.6g}, estimate {mean:.6g} +/- {error:.2g}")
+
+
+def at_least(what: str, value: Any, bound: float) -> None:
+    """value >= bound, everywhere."""
+    smallest = float(_array(what, value).min())
+    _verdict(what, smallest >= bound, f"{smallest:.6g}, at least {bound:.6g} expected")
+
+
+def at_most(what: str, value: Any, bound: float) -> None:
+    """value <= bound, everywhere."""
+    largest = float(_array(what, value).max())
+    _verdict(what, largest <= bound, f"{largest:.6g}, at most {bound:.6g} expected")
+
+
+def ordered(what: str, values: dict[str, Any], *, slack: float = 0.0) -> None:
+    """The named values do not decrease, but for `slack`: the order of bounds, `{"elbo": ..., "log p": ...}`."""
+    numbers = [float(_array(name, value)) for name, value in values.items()]
+    passed = all(low <= high + slack for low, high in zip(numbers, numbers[1:], strict=False))
+    _verdict(what, passed, " <= ".join(f"{name} {number:.6g}" for name, number in zip(values, numbers, strict=True)))
+
+
+def normalised(what: str, log_probs: Any, *, atol: float = 1e-9) -> None:
+    """The probabilities of all states sum to 1; pass all log-probabilities, in nats."""
+    total = float(np.exp(_array(what, log_probs)).sum())
+    _verdict(what, abs(total - 1) <= atol, f"sum of all probabilities {total:.12g}")
+
+
+def gradient(
+    what: str, function: Callable[[np.ndarray], float], x: Any, claimed: Any, *, step: float = 1e-5, atol: float
+) -> None:
+    """`claimed` is the gradient of `function` at `x`, by central differences in float64.
+
+    The differences err by about step^2 |f'''| / 6 + 1e-16 |f| / step: choose `atol` from that.
+
+    Raises:
+        CheckFailed: a component differs by more than `atol`.
+    """
+    x = _array(what, x)
+    numeric = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        shift = np.zeros_like(x)
+        shift[i] = step
+        numeric[i] = (function(x + shift) - function(x - shift)) / (2 * step)
+    close(what, claimed, numeric, atol=atol)
+
+
+def true(what: str, passed: bool) -> None:
+    """A claim that is simply true or false; prefer a check that shows numbers."""
+    _verdict(what, bool(passed), "as claimed" if passed else "not as claimed")

@@ -1,0 +1,105 @@
+"""Estimates of likelihoods that need care, in PyTorch.  Annealed importance sampling is taught in the lecture `rbm`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dgm.models.rbm import RBM, check_binary, sample_bernoulli
+
+__all__ = ["LogPartition", "ais_log_partition", "ais_log_weights", "log_mean_exp"]
+
+
+@dataclass(frozen=True)
+class LogPartition:
+    """An estimate of log Z, in nats.
+
+    Attributes:
+        value: the estimate.
+        standard_error: of the estimate, by the delta method; too small when the weights are heavy-tailed.
+        effective_sample_size: how many equal weights would be as good: (sum w)^2 / sum w^2.
+    """
+
+    value: float
+    standard_error: float
+    effective_sample_size: float
+
+
+@torch.no_grad()
+def ais_log_weights(
+    rbm: RBM, v: Tensor, base_bias: Tensor, betas: Tensor, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """Logarithms of the importance weights of annealed chains, float64, shape (num_chains,).
+
+    The path is f_beta(v) = exp((1 - beta) b0.v + beta b.v) prod_j (1 + exp(beta (c_j + (v W)_j))): independent pixels
+    with biases b0 at beta = 0, the machine at beta = 1.  Each step adds log f_new(v) - log f_old(v), then moves v by
+    one Gibbs sweep that leaves f_new invariant.  With betas from 0 to 1 and v from the base, E[w] = Z / Z0; with betas
+    from 1 to 0 and v from the machine, E[w] = Z0 / Z (Salakhutdinov and Murray 2008, eqs. 9 to 12).
+    """
+    log_w = torch.zeros(len(v), dtype=torch.float64, device=v.device)
+    shift = rbm.b - base_bias
+    logits = rbm.hidden_logits(v)
+    for old, new in pairwise(betas.tolist()):
+        log_w += (new - old) * (v @ shift) + (F.softplus(new * logits) - F.softplus(old * logits)).sum(-1)
+        h = sample_bernoulli(new * logits, generator=generator)
+        v = sample_bernoulli(base_bias + new * (shift + h @ rbm.W.T), generator=generator)
+        logits = rbm.hidden_logits(v)
+    return log_w
+
+
+def log_mean_exp(log_w: Tensor) -> float:
+    """log of the mean of exp(log_w), without overflow."""
+    return torch.logsumexp(log_w, 0).item() - math.log(len(log_w))
+
+
+def ais_log_partition(
+    rbm: RBM,
+    base_bias: Tensor,
+    *,
+    num_chains: int,
+    num_betas: int,
+    model_samples: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> LogPartition:
+    """log Z of an RBM by annealed importance sampling, or by its reverse from `model_samples`.
+
+    Forward, E[Z-hat] = Z, so that log Z-hat is too small on average and the log-likelihood too large.  Reverse, from
+    exact samples of the machine, it errs the other way; from samples of a chain it is an estimate, no bound.
+
+    Args:
+        rbm: the machine.
+        base_bias: logits of the pixel means of the data, shape (num_visible,): where the path starts.
+        num_chains: independent chains; ignored with `model_samples`, where each sample starts one.
+        num_betas: temperatures, evenly spaced, ends included.
+        model_samples: zeros and ones of shape (num_chains, num_visible): run the path backwards from these.
+        generator: of random numbers, on the machine's device.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, fewer than two chains or temperatures.
+    """
+    if base_bias.shape != rbm.b.shape or not bool(torch.isfinite(base_bias).all()):
+        raise ValueError(f"base_bias: expected {tuple(rbm.b.shape)} finite numbers, got {tuple(base_bias.shape)}")
+    if model_samples is not None:
+        check_binary("model_samples", model_samples, len(rbm.b))
+        num_chains = len(model_samples)
+    for what, number in (("num_chains", num_chains), ("num_betas", num_betas)):
+        if number < 2:
+            raise ValueError(f"{what}: expected at least 2, got {number}")
+    betas = torch.linspace(0, 1, num_betas, dtype=torch.float64)
+    if model_samples is None:
+        start = sample_bernoulli(base_bias.detach().expand(num_chains, -1), generator=generator)
+        log_w, sign = ais_log_weights(rbm, start, base_bias, betas, generator=generator), 1
+    else:
+        log_w, sign = ais_log_weights(rbm, model_samples, base_bias, betas.flip(0), generator=generator), -1
+    log_base = F.softplus(base_bias.double()).sum().item() + len(rbm.c) * math.log(2)
+    w = torch.exp(log_w - log_w.max())
+    return LogPartition(
+        value=log_base + sign * log_mean_exp(log_w),
+        standard_error=(w.std() / w.mean() / math.sqrt(len(w))).item(),
+        effective_sample_size=(w.sum() ** 2 / (w**2).sum()).item(),
+    )

@@ -1,0 +1,1 @@
+"""Models that are taught in one lecture and used in another, one file a family."""

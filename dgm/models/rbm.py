@@ -1,0 +1,118 @@
+"""Restricted Boltzmann machine with binary units, in PyTorch.  Taught in the lecture `rbm`, which holds the twins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["RBM", "all_states", "exact_log_partition", "gibbs", "log_prob", "phase_gradient", "sample_bernoulli"]
+
+
+class RBM(nn.Module):
+    """E(v, h) = -b.v - c.h - v.W.h with v in {0, 1}^num_visible and h in {0, 1}^num_hidden.
+
+    The probability of a configuration is exp(-E) / Z (Fischer and Igel 2014, eq. 17).  Parameters: `W` of shape
+    (num_visible, num_hidden), `b` (num_visible,), `c` (num_hidden,).
+    """
+
+    def __init__(self, num_visible: int, num_hidden: int, *, std: float = 0.01) -> None:
+        super().__init__()
+        self.W = nn.Parameter(std * torch.randn(num_visible, num_hidden))
+        self.b = nn.Parameter(torch.zeros(num_visible))
+        self.c = nn.Parameter(torch.zeros(num_hidden))
+
+    def energy(self, v: Tensor, h: Tensor) -> Tensor:
+        """E(v, h) in nats, shape (...,), for v (..., num_visible) and h (..., num_hidden)."""
+        return -(v @ self.b) - (h @ self.c) - ((v @ self.W) * h).sum(-1)
+
+    def hidden_logits(self, v: Tensor) -> Tensor:
+        """c + v W: p(h_j = 1 | v) is its sigmoid; shape (..., num_hidden)."""
+        return self.c + v @ self.W
+
+    def visible_logits(self, h: Tensor) -> Tensor:
+        """b + h W^T: p(v_i = 1 | h) is its sigmoid; shape (..., num_visible)."""
+        return self.b + h @ self.W.T
+
+    def free_energy(self, v: Tensor) -> Tensor:
+        """F(v) = -log sum_h exp(-E(v, h)) = -b.v - sum_j softplus(c_j + (v W)_j), in nats; shape (...,)."""
+        return -(v @ self.b) - F.softplus(self.hidden_logits(v)).sum(-1)
+
+
+def sample_bernoulli(logits: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """Zeros and ones of the shape of `logits`; each is 1 with probability sigmoid(logit)."""
+    uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
+    return (uniform < torch.sigmoid(logits)).to(logits.dtype)
+
+
+@torch.no_grad()
+def gibbs(rbm: RBM, v: Tensor, *, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    """Block Gibbs sampling: yields v after 1, 2, 3, ... sweeps h ~ p(h | v), v ~ p(v | h), without end.
+
+    The sampler reads the parameters at every sweep: a chain that is kept while they change is that of PCD.
+    """
+    while True:
+        h = sample_bernoulli(rbm.hidden_logits(v), generator=generator)
+        v = sample_bernoulli(rbm.visible_logits(h), generator=generator)
+        yield v
+
+
+@torch.no_grad()
+def phase_gradient(
+    rbm: RBM, v: Tensor, weights: Tensor, v_offset: Tensor | float = 0.0, h_offset: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """sum_n weights_n grad(-F(v_n)) in W, b, c: with weights +1/N on data and -1/M on model samples, uphill in log p.
+
+    Offsets mu of v and lambda of h give the centred gradient (Melchior, Fischer and Wiskott 2016, section 3.3): the
+    gradient in the parameters of E with v - mu and h - lambda, brought back to W, b, c.  Without them it is the plain
+    one.  The weights must sum to zero for the centred one.
+    """
+    h = torch.sigmoid(rbm.hidden_logits(v)) - h_offset
+    grad_W = (v - v_offset).T @ (weights[:, None] * h)
+    grad_b = weights @ v - (grad_W * h_offset).sum(1)
+    grad_c = weights @ (h + h_offset) - (grad_W.T * v_offset).sum(1)
+    return grad_W, grad_b, grad_c
+
+
+def all_states(num_units: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64) -> Tensor:
+    """All 2^num_units binary vectors, shape (2^num_units, num_units); row r holds the bits of r, lowest first."""
+    rows = torch.arange(2**num_units, device=device)
+    return (rows[:, None] >> torch.arange(num_units, device=device) & 1).to(dtype)
+
+
+@torch.no_grad()
+def exact_log_partition(rbm: RBM) -> float:
+    """log Z in nats: the sum over the 2^num_hidden hidden states is done one by one, that over v in closed form.
+
+    log Z = log sum_h exp(c.h + sum_i softplus(b_i + (h W^T)_i)); float64 terms, at most 20 hidden units in practice.
+    """
+    terms = []
+    for h in all_states(len(rbm.c), device=rbm.W.device, dtype=rbm.W.dtype).split(4096):
+        terms.append((h @ rbm.c + F.softplus(rbm.visible_logits(h)).sum(-1)).double())
+    return torch.logsumexp(torch.cat(terms), 0).item()
+
+
+def log_prob(rbm: RBM, v: Tensor, log_partition: float) -> Tensor:
+    """log p(v) = -F(v) - log Z in nats, one per example, shape (num_examples,).
+
+    Raises:
+        ValueError: `v` is no matrix of zeros and ones with a column for each visible unit, or log Z is not finite.
+    """
+    check_binary("v", v, len(rbm.b))
+    if not math.isfinite(log_partition):
+        raise ValueError(f"log_partition: expected a finite number, got {log_partition}")
+    with torch.no_grad():
+        return -rbm.free_energy(v) - log_partition
+
+
+def check_binary(what: str, v: Tensor, num_units: int) -> None:
+    """Raise `ValueError` unless `v` is a floating-point matrix of zeros and ones, shape (any, num_units)."""
+    if v.ndim != 2 or v.shape[1] != num_units or not len(v):
+        raise ValueError(f"{what}: expected shape (num_examples, {num_units}), got {tuple(v.shape)}")
+    if not v.is_floating_point():
+        raise ValueError(f"{what}: expected floating point, got {v.dtype}")
+    if not bool(((v == 0) | (v == 1)).all()):
+        raise ValueError(f"{what}: expected zeros and ones, got values in [{v.min():g}, {v.max():g}]")

@@ -1,0 +1,281 @@
+"""Run profile, device, seeds and recorded results of a lecture.  Imports no framework."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from dgm import data as _data
+from dgm import plotting as _plotting
+
+PROFILES = ("smoke", "quick", "full")
+_VERSIONED = ("dgm", "numpy", "torch", "torchvision", "keras", "tensorflow", "jax", "matplotlib", "sklearn")
+
+
+def profile_name(default: str = "quick") -> str:
+    """Name of the run profile, from the environment variable `DGM_PROFILE`.
+
+    Raises:
+        ValueError: the variable holds no known profile.
+    """
+    name = os.environ.get("DGM_PROFILE") or default
+    if name not in PROFILES:
+        raise ValueError(f"DGM_PROFILE: expected one of {', '.join(PROFILES)}, got {name!r}")
+    return name
+
+
+def build_folder() -> Path:
+    """Folder of everything that is built: `DGM_BUILD`, else `_build` of the book, else `_build` here.
+
+    The book is the nearest folder upwards that holds `_toc.yml`; in Colab there is none.
+    """
+    if named := os.environ.get("DGM_BUILD"):
+        return Path(named)
+    here = Path.cwd()
+    book = next((folder for folder in (here, *here.parents) if (folder / "_toc.yml").is_file()), here)
+    return book / "_build"
+
+
+def seed_everything(seed: int) -> None:
+    """Seed NumPy's global generator and those of torch and Keras, where they are loaded.
+
+    Deterministic algorithms are asked for too; an operation that has none warns instead of failing.
+    """
+    np.random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        # cuBLAS reads this at its first call; without it its results may differ from run to run.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    if keras := sys.modules.get("keras"):
+        keras.utils.set_random_seed(seed)
+
+
+def _set_threads() -> int:
+    """Apply `DGM_THREADS`, if it is set, and return the number of threads that a matrix product uses."""
+    wanted = os.environ.get("DGM_THREADS")
+    if wanted is not None and not (wanted.isdecimal() and int(wanted) > 0):
+        raise ValueError(f"DGM_THREADS: expected a positive whole number, got {wanted!r}")
+    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    if wanted and torch:
+        torch.set_num_threads(int(wanted))
+    if wanted and tensorflow:
+        with contextlib.suppress(RuntimeError):  # raised when TensorFlow has already started its threads
+            tensorflow.config.threading.set_intra_op_parallelism_threads(int(wanted))
+    if torch:
+        return torch.get_num_threads()
+    return int(wanted) if wanted else os.cpu_count() or 1
+
+
+def _find_device() -> tuple[str, str]:
+    """The device, as its framework names it, and the hardware in words: CUDA, else MPS, else CPU."""
+    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    if torch and torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name()
+    if torch and torch.backends.mps.is_available():
+        return "mps", f"Apple {platform.machine()}"
+    if tensorflow and not torch and tensorflow.config.list_physical_devices("GPU"):
+        return "gpu", "GPU"
+    return "cpu", f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+
+def _commit() -> str:
+    """The commit that runs, with `+changes` behind it when the tree differs, or `unknown` outside a checkout."""
+    if named := os.environ.get("DGM_COMMIT"):
+        return named
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _scalar(what: str, value: Any) -> float:
+    """`value` as a finite float."""
+    number = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    if number.size != 1 or not np.issubdtype(number.dtype, np.number) or np.iscomplexobj(number):
+        raise ValueError(f"{what}: expected one real number, got {number.dtype} of shape {number.shape}")
+    if not math.isfinite(number.item()):
+        raise ValueError(f"{what}: expected a finite number, got {number.item()}")
+    return float(number.item())
+
+
+@dataclass
+class Run:
+    """One run of one lecture: what it may spend, where it computes, what it found.
+
+    Attributes:
+        lecture: name of the lecture, as in `notebooks/`.
+        profile: `smoke`, `quick` or `full`.
+        parameters: what the profile means in this lecture, as attributes.
+        device: where tensors go, as the framework names it.
+        hardware: the device in words.
+        seed: what every generator started from.
+        data: the digits, when `start` was asked for them; `data.name` is `MNIST` or `digits`.
+    """
+
+    lecture: str
+    profile: str
+    parameters: SimpleNamespace
+    device: str
+    hardware: str
+    seed: int
+    data: _data.Digits | None = None
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _started: float = field(default_factory=time.perf_counter)
+    _commit: str = field(default_factory=_commit)
+
+    @property
+    def path(self) -> Path:
+        """The results file of this lecture and profile."""
+        return build_folder() / self.profile / "results" / f"{self.lecture}.json"
+
+    @property
+    def on_mnist(self) -> bool:
+        """Whether published numbers may be compared with: they hold on MNIST, not on the embedded digits."""
+        return self.data is not None and self.data.name == "MNIST"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the lecture started."""
+        return time.perf_counter() - self._started
+
+    def generator(self, offset: int = 0):
+        """A `torch.Generator` on this device, seeded with `seed + offset`: streams that do not share a state."""
+        import torch
+
+        return torch.Generator(self.device).manual_seed(self.seed + offset)
+
+    def record(
+        self,
+        name: str,
+        value: Any,
+        *,
+        unit: str,
+        protocol: str,
+        standard_error: Any = None,
+        published: Any = None,
+        source: str | None = None,
+    ) -> float:
+        """Write one number to the results file, say so in one line, and return it.
+
+        Args:
+            name: an identifier; recording a name again replaces it, so that a cell can be run twice.
+            value: one finite real number.
+            unit: `nats`, `seconds`, `1` for a pure number, ...
+            protocol: what was computed on which data, in words that let another person repeat it.
+            standard_error: of `value`, in the same unit, where it was estimated.
+            published: the number to compare with; it needs a source.
+            source: where the published number stands.
+
+        Raises:
+            ValueError: no identifier, no finite number, an empty unit or protocol, a published number without source.
+        """
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(f"name: expected an identifier such as 'test_log_likelihood', got {name!r}")
+        for what, text in (("unit", unit), ("protocol", protocol)):
+            if not (isinstance(text, str) and text.strip()):
+                raise ValueError(f"{name}: expected a {what} in words, got {text!r}")
+        if published is not None and not source:
+            raise ValueError(f"{name}: a published number needs its source, got {source!r}")
+        number = _scalar(name, value)
+        error = None if standard_error is None else _scalar(f"{name}, standard_error", standard_error)
+        if error is not None and error < 0:
+            raise ValueError(f"{name}: expected a standard error of at least 0, got {error}")
+        self.metrics[name] = {
+            "name": name,
+            "value": number,
+            "unit": unit,
+            "protocol": protocol,
+            "standard_error": error,
+            "published": None if published is None else _scalar(f"{name}, published", published),
+            "source": source,
+        }
+        self._write()
+        spread = "" if error is None else f" +/- {error:.2g}"
+        beside = "" if published is None else f" (published {published:g})"
+        print(f"recorded {name} = {number:.6g}{spread} {unit}{beside}")
+        return number
+
+    def finish(self) -> None:
+        """Write the results file for the last time and say how long the lecture took."""
+        self._write()
+        print(
+            f"{self.lecture}: {len(self.metrics)} numbers recorded, {self.seconds:.0f} s in the profile {self.profile}"
+        )
+
+    def _write(self) -> None:
+        found = {name: sys.modules[name] for name in _VERSIONED if name in sys.modules}
+        versions = {name: getattr(module, "__version__", "unknown") for name, module in found.items()}
+        report = {
+            "lecture": self.lecture,
+            "profile": self.profile,
+            "dataset": self.data.name if self.data else None,
+            "device": self.hardware if self.device == "cpu" else f"{self.device}: {self.hardware}",
+            "seconds": round(self.seconds, 1),
+            "versions": {"python": platform.python_version(), **versions},
+            "commit": self._commit,
+            "metrics": list(self.metrics.values()),
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(report, indent=1) + "\n")
+        partial.replace(self.path)  # in one step: a reader never meets half a file
+
+
+def start(
+    lecture: str, *, parameters: dict[str, dict[str, Any]] | None = None, data: str | None = None, seed: int = 0
+) -> Run:
+    """Start a lecture: read the profile, find the device, seed everything, load the data, print one line of them.
+
+    Call it after the imports: only frameworks that are already loaded are seeded.
+
+    Args:
+        lecture: its name, as in `notebooks/`.
+        parameters: for each profile the parameters that it means, e.g. `{"smoke": {"epochs": 1}, ...}`.
+        data: `"mnist"` to load the digits, `None` for a lecture that needs none.
+        seed: of every generator.
+
+    Raises:
+        ValueError: an unknown profile or data set, or parameters that do not name all profiles with the same keys.
+    """
+    profile = profile_name()
+    if data not in (None, "mnist"):
+        raise ValueError(f"data: expected 'mnist' or None, got {data!r}")
+    if parameters is not None:
+        if set(parameters) != set(PROFILES):
+            raise ValueError(f"parameters: expected the profiles {', '.join(PROFILES)}, got {', '.join(parameters)}")
+        keys = {name: sorted(values) for name, values in parameters.items()}
+        if any(found != keys[profile] for found in keys.values()):
+            raise ValueError(f"parameters: expected the same names in every profile, got {keys}")
+    threads = _set_threads()
+    device, hardware = _find_device()
+    seed_everything(seed)
+    _plotting.apply_style()
+    digits = _data.load_digits() if data else None
+    run = Run(lecture, profile, SimpleNamespace(**(parameters or {}).get(profile, {})), device, hardware, seed, digits)
+    run.path.unlink(missing_ok=True)  # a run that fails must not leave the numbers of an earlier one
+    words = [lecture, f"profile {profile}", f"{device} ({hardware}, {threads} threads)", f"seed {seed}"]
+    if digits:
+        words.append(f"{digits.name}: {len(digits.images):,} + {len(digits.test_images):,} images")
+    print(" | ".join(words))
+    if digits and digits.warning:
+        print(digits.warning)
+    return run

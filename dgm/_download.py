@@ -40,11 +40,14 @@ def fetch(path: Path, digest: str, urls: list[str], *, timeout: float) -> None:
     pooch.get_logger().setLevel("WARNING")  # a lecture prints its own one line
     reasons = []
     for url in urls:
+        answers = []  # pooch leaves them open where it fails
+        keep = {"response": lambda answer, answers=answers, **_: answers.append(answer)}
         # A progress bar is for a terminal; in a page it would leave rows of characters.
-        download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout)
+        download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout, hooks=keep)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             pooch.retrieve(url, f"sha256:{digest}", fname=path.name, path=path.parent, downloader=download)
+            path.chmod(0o644)  # a temporary file is its owner's only; a folder of data is often shared
             return
         except requests.RequestException as error:
             response = getattr(error, "response", None)
@@ -57,4 +60,8 @@ def fetch(path: Path, digest: str, urls: list[str], *, timeout: float) -> None:
                 f"can't write {path}: {error}.  Make room there, or set DGM_DATA to a folder that can be written to, "
                 f"or to one that already has MNIST/raw/{path.name}."
             ) from error
-    raise MirrorsFailed(f"No mirror gave {path.name}.\n" + "\n".join(reasons))
+        finally:
+            for answer in answers:
+                answer.close()
+    advice = f"Put MNIST's four .gz files into {path.parent}, or set DGM_DATA to a folder that has them in MNIST/raw."
+    raise MirrorsFailed("\n".join([f"No mirror gave {path.name}.  {advice}", *reasons]))

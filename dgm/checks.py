@@ -7,6 +7,7 @@ be numbers, NumPy arrays or tensors of any framework that NumPy can read.  Impor
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,39 +49,51 @@ def close(what: str, estimate: Any, exact: Any, *, atol: float = 0.0, rtol: floa
         raise ValueError(f"{what}: expected at least one value to compare, got none")
     with np.errstate(invalid="ignore"):
         difference = np.where(a == b, 0.0, np.abs(a - b))  # equal infinities agree
-    passed = bool((difference <= atol + rtol * np.abs(b)).all())
+    allowed = atol + rtol * np.abs(np.where(np.isinf(b), 0.0, b))  # and nothing else is near infinity
+    passed = bool((difference <= allowed).all())
     if a.ndim == 0:
-        facts = f"exact {b:.10g}, computed {a:.10g}, tolerance {atol + rtol * abs(b):.1g}"
+        facts = f"exact {b:.10g}, computed {a:.10g}, tolerance {allowed:.1g}"
     else:
         facts = f"largest difference {difference.max():.2g} of {a.size} values, tolerance {atol:.1g}"
         facts += f" + {rtol:.1g} relative" if rtol else ""
     _verdict(what, passed, facts)
 
 
-def unbiased(what: str, estimate: Any, exact: float, standard_error: float | None = None, *, num_se: float = 5) -> None:
-    """|mean - exact| <= num_se standard errors.
+def unbiased(what: str, estimate: Any, exact: Any, standard_error: float | None = None, *, num_se: float = 5) -> None:
+    """|mean - exact| <= num_se standard errors, in every component.
 
     Args:
         what: the claim, in words.
-        estimate: independent estimates, whose mean and standard error are taken; or one number with its
-            `standard_error`.
-        exact: the value claimed.
+        estimate: independent estimates, shape (num_estimates, *exact.shape), whose mean and standard error are taken;
+            or one number with its `standard_error`.
+        exact: the value claimed, a number or an array.
         standard_error: of a single `estimate`.
         num_se: how many standard errors are allowed; five are exceeded once in 1.7 million Gaussian draws.
 
     Raises:
-        CheckFailed: the mean is further away.
-        ValueError: one estimate without a standard error, or several with one.
+        CheckFailed: the mean is further away, or the estimates do not vary.
+        ValueError: one estimate without a standard error, several with one, or shapes that do not fit.
     """
-    draws = _array(what, estimate)
-    if (draws.size == 1) == (standard_error is None):
-        raise ValueError(f"{what}: expected several estimates, or one and its standard error, got {draws.size}")
-    mean = draws.mean()
-    error = draws.std(ddof=1) / np.sqrt(draws.size) if standard_error is None else float(standard_error)
-    if not (np.isfinite(error) and error > 0):
-        raise CheckFailed(f"{what}: expected a positive standard error, got {error}")
-    passed = abs(mean - float(exact)) <= num_se * error
-    _verdict(what, passed, f"exact {float(exact):.6g}, estimate {mean:.6g} +/- {error:.2g}")
+    draws, value = _array(what, estimate), _array(what, exact)
+    if standard_error is not None:
+        if draws.size != 1 or value.size != 1:
+            raise ValueError(f"{what}: expected one estimate with its standard error, got {draws.size}")
+        mean, error = draws.reshape(()), np.asarray(float(standard_error))
+        value = value.reshape(())
+    else:
+        if draws.ndim == 0 or draws.shape[1:] != value.shape or len(draws) < 2:
+            raise ValueError(f"{what}: expected several estimates of shape {value.shape}, got {draws.shape}")
+        mean, error = draws.mean(0), draws.std(0, ddof=1) / np.sqrt(len(draws))
+    if not (np.isfinite(error).all() and (error > 0).all()):
+        raise CheckFailed(f"{what}: expected positive standard errors, got {error}")
+    deviations = np.abs(mean - value) / error
+    if value.ndim == 0:
+        facts = f"exact {value:.6g}, estimate {mean:.6g} +/- {error:.2g}"
+    else:
+        facts = (
+            f"largest of {value.size} deviations {deviations.max():.2g} standard errors, at most {num_se:g} expected"
+        )
+    _verdict(what, bool((deviations <= num_se).all()), facts)
 
 
 def at_least(what: str, value: Any, bound: float) -> None:
@@ -98,7 +111,9 @@ def at_most(what: str, value: Any, bound: float) -> None:
 def ordered(what: str, values: dict[str, Any], *, slack: float = 0.0) -> None:
     """The named values do not decrease, but for `slack`: the order of bounds, `{"elbo": ..., "log p": ...}`."""
     numbers = [float(_array(name, value)) for name, value in values.items()]
-    passed = all(low <= high + slack for low, high in zip(numbers, numbers[1:], strict=False))
+    if len(numbers) < 2:
+        raise ValueError(f"{what}: expected at least two values to compare, got {len(numbers)}")
+    passed = all(low <= high + slack for low, high in pairwise(numbers))
     _verdict(what, passed, " <= ".join(f"{name} {number:.6g}" for name, number in zip(values, numbers, strict=True)))
 
 
@@ -129,4 +144,5 @@ def gradient(
 
 def true(what: str, passed: bool) -> None:
     """A claim that is simply true or false; prefer a check that shows numbers."""
-    _verdict(what, bool(passed), "as claimed" if passed else "not as claimed")
+    passed = bool(_array(what, passed))
+    _verdict(what, passed, "as claimed" if passed else "not as claimed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def fetch_mnist(folder: str | Path | None = None, *, mirrors: tuple[str, ...] = 
         MirrorsFailed: no mirror gave the right file; the message has each one's reason.
         DataError: the folder can't be written to.
     """
-    raw = Path(folder or data_folder()) / "MNIST" / "raw"
+    raw = Path(folder or data_folder()).expanduser() / "MNIST" / "raw"
     for name, digest in FILES.items():
         if sha256(raw / name) != digest:
             fetch(raw / name, digest, [mirror + name for mirror in mirrors], timeout=timeout)
@@ -131,7 +132,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     num_dims = content[3]
     start = 4 + 4 * num_dims
     shape = struct.unpack(f">{num_dims}I", content[4:start]) if len(content) >= start else ()
-    if len(content) - start != np.prod(shape, dtype=int):
+    if len(content) - start != math.prod(shape):
         raise DataError(f"{path}: expected {shape} bytes, got {len(content) - start}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
@@ -149,8 +150,7 @@ def _embedded_digits(reason: str) -> Digits:
     warning = (
         "*** NOT MNIST ***  No MNIST files were found and none could be downloaded, so this run uses scikit-learn's\n"
         f"{len(images):,} embedded digits, enlarged from 8x8.  Exact checks hold; published numbers do not apply.\n"
-        f"To use MNIST, put its four .gz files into {data_folder() / 'MNIST' / 'raw'}\n"
-        "or set DGM_DATA to a folder that has MNIST/raw.  " + reason
+        f"{reason}"
     )
     labels = small.target.astype(np.uint8)
     return Digits("digits", images[:1297], labels[:1297], images[1297:], labels[1297:], num_train=1097, warning=warning)
@@ -195,7 +195,7 @@ def binarise(images: np.ndarray, *, method: str, rng: np.random.Generator | None
 def dequantise(images: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
     """(x + u) / 256 with u uniform on [0, 1): bytes as a density on [0, 1), float64 of the same shape.
 
-    Dividing by 255 instead would let values exceed 1 (Theis et al. 2016, section 3.1).
+    Dividing by 255 instead would let values exceed 1.
 
     Raises:
         ValueError: `images` are no bytes.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dgm.models.rbm import RBM, check_binary, sample_bernoulli
 
-__all__ = ["LogPartition", "ais_log_partition", "ais_log_weights", "log_mean_exp"]
+__all__ = ["LogPartition", "ais_log_partition", "ais_log_weights", "log_mean_exp", "log_partition_from_weights"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ def ais_log_weights(
     The path is f_beta(v) = exp((1 - beta) b0.v + beta b.v) prod_j (1 + exp(beta (c_j + (v W)_j))): independent pixels
     with biases b0 at beta = 0, the machine at beta = 1.  Each step adds log f_new(v) - log f_old(v), then moves v by
     one Gibbs sweep that leaves f_new invariant.  With betas from 0 to 1 and v from the base, E[w] = Z / Z0; with betas
-    from 1 to 0 and v from the machine, E[w] = Z0 / Z (Salakhutdinov and Murray 2008, eqs. 9 to 12).
+    from 1 to 0 and v from the machine, E[w] = Z0 / Z (Salakhutdinov and Murray 2008;
+    eq-rbm-path).
     """
     log_w = torch.zeros(len(v), dtype=torch.float64, device=v.device)
     shift = rbm.b - base_bias
@@ -55,6 +56,18 @@ def ais_log_weights(
 def log_mean_exp(log_w: Tensor) -> float:
     """log of the mean of exp(log_w), without overflow."""
     return torch.logsumexp(log_w, 0).item() - math.log(len(log_w))
+
+
+def log_partition_from_weights(rbm: RBM, base_bias: Tensor, log_w: Tensor, sign: int) -> tuple[float, float, float]:
+    """log Z, its standard error and the effective sample size, from AIS weights; sign is 1 forward, -1 reverse.
+
+    log Z = log Z0 + sign log mean w, with log Z0 = sum_i softplus(b0_i) + num_hidden log 2.
+    """
+    log_base = F.softplus(base_bias.double()).sum().item() + len(rbm.c) * math.log(2)
+    w = torch.exp(log_w - log_w.max())
+    standard_error = (w.std() / w.mean() / math.sqrt(len(w))).item()
+    effective_sample_size = (w.sum() ** 2 / (w**2).sum()).item()
+    return log_base + sign * log_mean_exp(log_w), standard_error, effective_sample_size
 
 
 def ais_log_partition(
@@ -96,10 +109,4 @@ def ais_log_partition(
         log_w, sign = ais_log_weights(rbm, start, base_bias, betas, generator=generator), 1
     else:
         log_w, sign = ais_log_weights(rbm, model_samples, base_bias, betas.flip(0), generator=generator), -1
-    log_base = F.softplus(base_bias.double()).sum().item() + len(rbm.c) * math.log(2)
-    w = torch.exp(log_w - log_w.max())
-    return LogPartition(
-        value=log_base + sign * log_mean_exp(log_w),
-        standard_error=(w.std() / w.mean() / math.sqrt(len(w))).item(),
-        effective_sample_size=(w.sum() ** 2 / (w**2).sum()).item(),
-    )
+    return LogPartition(*log_partition_from_weights(rbm, base_bias, log_w, sign))

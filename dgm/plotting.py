@@ -44,11 +44,13 @@ def tile(images: Any, *, columns: int, padding: int = 2, background: float = 0.0
     """One picture from many: `images` of shape (num_images, height, width) row by row, `columns` to a row.
 
     Raises:
-        ValueError: no images, a wrong number of dimensions, or `columns` below 1.
+        ValueError: no images, a wrong number of dimensions, NaN, or `columns` below 1.
     """
     images = np.asarray(images)
-    if images.ndim != 3 or not len(images):
+    if images.ndim != 3 or not images.size:
         raise ValueError(f"images: expected (num_images, height, width) with at least one image, got {images.shape}")
+    if np.isnan(images).any():
+        raise ValueError(f"images: expected numbers, got {int(np.isnan(images).sum())} NaN")
     if columns < 1:
         raise ValueError(f"columns: expected at least 1, got {columns}")
     num_images, height, width = images.shape
@@ -78,12 +80,13 @@ def image_grid(
     images = np.asarray(images)
     if images.ndim == 2 and images.shape[1] == 784:
         images = images.reshape(-1, 28, 28)
+    sheet = tile(images, columns=columns, background=0.0 if symmetric else 0.15)
     ax = ax or plt.subplots()[1]
     if symmetric:
-        limit = limit or float(np.percentile(np.abs(images), 99.5))
-        ax.imshow(tile(images, columns=columns), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        limit = limit or float(np.percentile(np.abs(images), 99.5)) or 1.0  # all zero: white
+        ax.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit)
     else:
-        ax.imshow(tile(images, columns=columns, background=0.15), vmin=0, vmax=1)
+        ax.imshow(sheet, vmin=0, vmax=1)
     ax.set_axis_off()
     return ax
 
@@ -113,12 +116,10 @@ class Film:
         if not fps > 0:
             raise ValueError(f"fps: expected a positive number of frames a second, got {fps}")
         self.frames = [_data_uri(frame) for frame in frames]
-        size = sum(map(len, self.frames))
-        if size > MAX_FILM_BYTES:
-            raise ValueError(
-                f"frames: expected at most {MAX_FILM_BYTES:,} bytes as PNG, got {size:,}: fewer or smaller"
-            )
         self.alt, self.labels, self.fps, self.width = alt, list(labels), fps, width
+        size = len(self._repr_html_().encode())
+        if size > MAX_FILM_BYTES:
+            raise ValueError(f"frames: expected at most {MAX_FILM_BYTES:,} bytes, got {size:,}: fewer or smaller")
 
     def __repr__(self) -> str:
         return f"<film of {len(self.frames)} frames: {self.alt}>"
@@ -133,9 +134,9 @@ class Film:
             last=last,
             width=self.width,
             label=html.escape(self.labels[last]),
-            # A closing tag inside a string would end the script.
+            # A tag inside a string could end the script.
             frames=json.dumps(self.frames),
-            labels=json.dumps(self.labels).replace("</", "<\\/"),
+            labels=json.dumps(self.labels).replace("<", "\\u003c"),
             delay=round(1000 / self.fps),
         )
 

@@ -129,6 +129,7 @@ class Run:
         hardware: the device in words.
         seed: what every generator started from.
         data: the digits, when `start` was asked for them; `data.name` is `MNIST` or `digits`.
+        rng: NumPy's random numbers, from the seed.
     """
 
     lecture: str
@@ -138,6 +139,7 @@ class Run:
     hardware: str
     seed: int
     data: _data.Digits | None = None
+    rng: np.random.Generator = field(default_factory=np.random.default_rng)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     _started: float = field(default_factory=time.perf_counter)
     _commit: str = field(default_factory=_commit)
@@ -269,9 +271,10 @@ def start(
     device, hardware = _find_device()
     seed_everything(seed)
     _plotting.apply_style()
-    digits = _data.load_digits() if data else None
-    run = Run(lecture, profile, SimpleNamespace(**(parameters or {}).get(profile, {})), device, hardware, seed, digits)
+    meaning = SimpleNamespace(**(parameters or {}).get(profile, {}))
+    run = Run(lecture, profile, meaning, device, hardware, seed, rng=np.random.default_rng(seed))
     run.path.unlink(missing_ok=True)  # a run that fails must not leave the numbers of an earlier one
+    run.data = digits = _data.load_digits() if data else None
     words = [lecture, f"profile {profile}", f"{device} ({hardware}, {threads} threads)", f"seed {seed}"]
     if digits:
         words.append(f"{digits.name}: {len(digits.images):,} + {len(digits.test_images):,} images")

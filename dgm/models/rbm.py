@@ -9,14 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["RBM", "all_states", "exact_log_partition", "gibbs", "log_prob", "phase_gradient", "sample_bernoulli"]
+__all__ = [
+    "RBM",
+    "all_states",
+    "centre",
+    "exact_log_partition",
+    "gibbs",
+    "log_prob",
+    "phase_gradient",
+    "sample_bernoulli",
+    "train",
+]
 
 
 class RBM(nn.Module):
     """E(v, h) = -b.v - c.h - v.W.h with v in {0, 1}^num_visible and h in {0, 1}^num_hidden.
 
-    The probability of a configuration is exp(-E) / Z (Fischer and Igel 2014, eq. 17).  Parameters: `W` of shape
-    (num_visible, num_hidden), `b` (num_visible,), `c` (num_hidden,).
+    The probability of a configuration is exp(-E) / Z (Fischer and Igel 2014; eq-rbm-energy of the lecture).  Parameters:
+    `W` of shape (num_visible, num_hidden), `b` (num_visible,), `c` (num_hidden,).
     """
 
     def __init__(self, num_visible: int, num_hidden: int, *, std: float = 0.01) -> None:
@@ -61,20 +71,69 @@ def gibbs(rbm: RBM, v: Tensor, *, generator: torch.Generator | None = None) -> I
 
 
 @torch.no_grad()
-def phase_gradient(
-    rbm: RBM, v: Tensor, weights: Tensor, v_offset: Tensor | float = 0.0, h_offset: Tensor | float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
-    """sum_n weights_n grad(-F(v_n)) in W, b, c: with weights +1/N on data and -1/M on model samples, uphill in log p.
+def phase_gradient(rbm: RBM, v: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """sum_n weights_n grad(-F(v_n)) in W, b and c, for states v (num_states, num_visible), weights (num_states,).
 
-    Offsets mu of v and lambda of h give the centred gradient (Melchior, Fischer and Wiskott 2016, section 3.3): the
-    gradient in the parameters of E with v - mu and h - lambda, brought back to W, b, c.  Without them it is the plain
-    one.  The weights must sum to zero for the centred one.
+    With weights +1/N on data and -1/M on samples of the model this estimates the gradient of the mean log-likelihood:
+    the positive minus the negative phase; adding it goes uphill (eq-rbm-gradient, eq-rbm-derivatives).
     """
-    h = torch.sigmoid(rbm.hidden_logits(v)) - h_offset
-    grad_W = (v - v_offset).T @ (weights[:, None] * h)
-    grad_b = weights @ v - (grad_W * h_offset).sum(1)
-    grad_c = weights @ (h + h_offset) - (grad_W.T * v_offset).sum(1)
-    return grad_W, grad_b, grad_c
+    weighted_h = weights[:, None] * torch.sigmoid(rbm.hidden_logits(v))
+    return v.T @ weighted_h, weights @ v, weighted_h.sum(0)
+
+
+def centre(
+    gradient: tuple[Tensor, Tensor, Tensor], v_offset: Tensor, h_offset: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The centred gradient, from the plain one: offsets mu of shape (num_visible,), lambda of shape (num_hidden,).
+
+    It is the gradient in the parameters of E = -b.(v - mu) - c.(h - lambda) - (v - mu).W(h - lambda), brought back to
+    those of the plain energy (Melchior, Fischer and Wiskott 2016; eq-rbm-centred).
+    """
+    grad_W, grad_b, grad_c = gradient
+    grad_W = grad_W - torch.outer(v_offset, grad_c) - torch.outer(grad_b, h_offset)
+    return grad_W, grad_b - grad_W @ h_offset, grad_c - v_offset @ grad_W
+
+
+def train(
+    rbm: RBM,
+    x: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    final_learning_rate: float = 0.0,
+    k: int = 1,
+    persistent: bool = True,
+    centred: bool = True,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Stochastic gradient ascent by PCD-k, or CD-k where not `persistent`: yields (epoch, v_data, v_model) after each.
+
+    `x` of shape (num_examples, num_visible) lies on the device as one tensor; the rate falls linearly from
+    `learning_rate` to `final_learning_rate`.  The visible offset is the data mean, the hidden one is taken anew each
+    epoch (Tieleman 2008; Melchior, Fischer and Wiskott 2016).
+    """
+    num_steps = epochs * math.ceil(len(x) / batch_size)
+    rates = iter(torch.linspace(learning_rate, final_learning_rate, num_steps + 1).tolist())
+    chain = gibbs(rbm, x[torch.randperm(len(x), device=x.device)[:batch_size]])
+    v_offset, h_offset = x.mean(0), torch.full_like(rbm.c, 0.5)
+    for epoch in range(1, epochs + 1):
+        for rows in torch.randperm(len(x), device=x.device).split(batch_size):
+            v_data = x[rows]
+            if not persistent:
+                chain = gibbs(rbm, v_data)
+            for _ in range(k):
+                v_model = next(chain)
+            weights = torch.full((len(v_data) + len(v_model),), -1 / len(v_model), device=x.device, dtype=x.dtype)
+            weights[: len(v_data)] = 1 / len(v_data)
+            gradient = phase_gradient(rbm, torch.cat([v_data, v_model]), weights)
+            if centred:
+                gradient = centre(gradient, v_offset, h_offset)
+            rate = next(rates)
+            with torch.no_grad():
+                for parameter, uphill in zip(rbm.parameters(), gradient, strict=True):
+                    parameter.add_(uphill, alpha=rate)
+        h_offset = torch.sigmoid(rbm.hidden_logits(x[:1000])).mean(0).detach()
+        yield epoch, v_data, v_model
 
 
 def all_states(num_units: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64) -> Tensor:

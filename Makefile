@@ -1,0 +1,53 @@
+# `make help` lists the targets.  Everything runs in .venv, which `setup` makes from the locked requirements.txt.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help setup book test lint sync serve bench full lock clean
+.DEFAULT_GOAL := help
+
+help:     ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+setup: $(INSTALLED)     ## make .venv and install the locked dependencies
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+book: $(INSTALLED)     ## run the lectures and write _build/quick/html/index.html
+	$(BIN)/python tools/book.py
+
+test: lint     ## everything that CI runs
+	$(BIN)/python -m pytest -n auto
+	$(BIN)/python tools/smoke.py
+
+lint: $(INSTALLED)     ## style, spelling, generated files
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/codespell
+	$(BIN)/python tools/sync.py --check
+
+sync: $(INSTALLED)     ## write the notebooks from their .py, and the address from _config.yml
+	$(BIN)/ruff format --quiet notebooks
+	$(BIN)/python tools/sync.py
+
+serve: book     ## the book at http://localhost:8000
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/quick/html
+
+bench: $(INSTALLED)     ## speed beside the loop of a textbook, to _build/bench.json
+	$(BIN)/python benchmarks/run.py
+
+full: $(INSTALLED)     ## the published numbers, to results/full (one GPU, or patience)
+	$(BIN)/python tools/full.py
+
+lock:     ## resolve requirements.txt anew from the ranges in pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet --output-file requirements.txt
+
+clean:     ## remove everything that was built, but not .venv
+	rm -rf _build _staged conf.py .pytest_cache .ruff_cache *.egg-info

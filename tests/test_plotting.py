@@ -1,0 +1,239 @@
+import ast
+import html
+import inspect
+import json
+import re
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from dgm import plotting
+
+FRAMES = np.random.default_rng(0).random((3, 8, 6))
+
+
+@pytest.fixture(autouse=True)
+def own_figures():
+    """Each test starts with matplotlib's defaults and leaves no figure open."""
+    with mpl.rc_context():
+        yield
+    plt.close("all")
+
+
+def test_tile():
+    images = np.arange(1, 7, dtype=float).reshape(3, 1, 2)
+    assert np.array_equal(
+        plotting.tile(images, columns=2, padding=1, background=-1),
+        [[1, 2, -1, 3, 4], [-1, -1, -1, -1, -1], [5, 6, -1, -1, -1]],
+    )
+    assert plotting.tile(images, columns=5).shape == (1, 5 * 2 + 4 * 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "columns", "message"),
+    [
+        (np.zeros((3, 784)), 2, r"expected \(num_images, height, width\) .* got \(3, 784\)"),
+        (np.zeros((0, 28, 28)), 2, r"at least one image, got \(0, 28, 28\)"),
+        (np.zeros((2, 28, 28)), 0, "columns: expected at least 1, got 0"),
+        (np.full((2, 2, 2), np.nan), 1, "got 8 NaN"),
+    ],
+)
+@pytest.mark.parametrize("symmetric", [None, False, True])
+def test_tile_and_image_grid_refuse(images, columns, message, symmetric):
+    if symmetric is not None and images.shape == (3, 784):
+        images = np.zeros((3, 783))
+        message = message.replace("784", "783")
+    with pytest.raises(ValueError, match=message):
+        if symmetric is None:
+            plotting.tile(images, columns=columns)
+        else:
+            plotting.image_grid(images, columns=columns, symmetric=symmetric)
+    assert plt.get_fignums() == []
+
+
+def test_image_grid():
+    plotting.apply_style()
+    images = np.random.default_rng(0).random((4, 784))
+    ax = plotting.image_grid(images, columns=2)
+    picture = ax.get_images()[0]
+    assert picture.get_clim() == (0, 1)
+    assert picture.get_cmap().name == "gray_r"  # ink, 1, is black
+    assert np.array_equal(picture.get_array()[30:, :28], images[2].reshape(28, 28))
+    assert not ax.axison
+    mine = plt.subplots()[1]
+    assert plotting.image_grid(images.reshape(4, 28, 28), columns=2, ax=mine) is mine
+    assert np.array_equal(mine.get_images()[0].get_array(), picture.get_array())
+
+
+@pytest.mark.parametrize(
+    ("weights", "limit", "expected"),
+    [(np.linspace(-2, 1, 32), None, np.percentile(np.abs(np.linspace(-2, 1, 32)), 99.5)), (np.ones(32), 3, 3)],
+)
+def test_image_grid_of_weights(weights, limit, expected):
+    picture = plotting.image_grid(weights.reshape(2, 4, 4), columns=2, symmetric=True, limit=limit).get_images()[0]
+    assert picture.get_clim() == (-expected, expected)
+    red, _, blue, _ = picture.to_rgba(np.array([[expected]]))[0, 0]
+    assert red > blue
+
+
+def test_image_grid_of_zero_weights_is_white():
+    picture = plotting.image_grid(np.zeros((2, 4, 4)), columns=2, symmetric=True).get_images()[0]
+    assert picture.to_rgba(np.zeros((1, 1)))[0, 0] == pytest.approx([1, 1, 1, 1], abs=0.04)  # RdBu's middle is 0.97
+
+
+def test_reference_line():
+    ax = plt.subplots()[1]
+    assert plotting.reference_line(ax, 0.5, "log 2") is ax
+    assert list(ax.get_lines()[0].get_ydata()) == [0.5, 0.5]
+    assert ax.texts[0].get_text() == "log 2"
+
+
+class Page(HTMLParser):
+    """Elements of a page, as `(tag, attributes)`, and the text of its script."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.script = [], ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, text):
+        if self.elements and self.elements[-1][0] == "script":
+            self.script += text
+
+    def constant(self, name):
+        return json.JSONDecoder().raw_decode(self.script, self.script.index(f"{name} = ") + len(f"{name} = "))[0]
+
+
+def pixels(uri):
+    """The picture in a data address, as grey values with ink 1."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    return 1 - np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition("base64,")[2]))).convert("L")) / 255
+
+
+def test_film():
+    page = Page(plotting.film(FRAMES, alt="three frames", fps=5)._repr_html_())
+    frames = page.constant("frames")
+    assert [tag for tag, _ in page.elements] == ["div", "img", "div", "button", "input", "output", "script"]
+    for uri, frame in zip(frames, FRAMES, strict=True):
+        assert np.abs(pixels(uri) - frame).max() <= 1 / 255  # one step of grey
+    _, image = page.elements[1]
+    assert image["alt"] == "three frames"
+    assert image["src"] == frames[-1]  # seen without JavaScript
+    assert page.constant("labels") == ["frame 1 of 3", "frame 2 of 3", "frame 3 of 3"]
+    assert "setInterval(step, 200)" in page.script
+    assert f'getElementById("{page.elements[0][1]["id"]}")' in page.script
+
+
+def test_slider():
+    page = Page(plotting.slider([0.1, 1, 10], FRAMES, alt="three values", width=300)._repr_html_())
+    assert page.constant("labels") == ["0.1", "1", "10"]
+    assert page.elements[0][1]["style"] == "max-width:300px"
+
+
+def test_film_asks_no_host():
+    page = plotting.film(FRAMES, alt="three frames")._repr_html_()
+    addresses = [value for _, attributes in Page(page).elements for name, value in attributes.items() if name == "src"]
+    assert len(addresses) == 1
+    assert all(address.startswith("data:image/png;base64,") for address in [*addresses, *Page(page).constant("frames")])
+    rest = re.sub(r'"data:image/png;base64,[A-Za-z0-9+/=]+"', "", page)
+    assert not re.search(r"//|href|url\(|import|fetch|data:", rest)
+
+
+def test_film_of_figures():
+    figures = []
+    for height in (1, 2):
+        figure, ax = plt.subplots(figsize=(2, 1), dpi=50)
+        ax.plot([0, height])
+        figures.append(figure)
+    page = Page(plotting.film(figures, alt="lines")._repr_html_())
+    assert [pixels(uri).shape for uri in page.constant("frames")] == [(50, 100)] * 2
+    assert plt.get_fignums() == []  # or the notebook would show them once more
+
+
+@pytest.mark.parametrize(
+    "text", ['a "quoted" <b>&amp; & more</b>', "</script><script>alert(1)</script>", "<!--<script>"]
+)
+def test_film_escapes_text(text):
+    page = Page(plotting.film(FRAMES, alt=text, labels=["a", "b", text])._repr_html_())
+    assert [tag for tag, _ in page.elements] == ["div", "img", "div", "button", "input", "output", "script"]
+    assert page.elements[1][1]["alt"] == text
+    assert page.constant("labels")[2] == text
+    assert "<" not in re.search("labels = (.*);", page.script).group(1)
+    assert f">{html.escape(text)}</output>" in plotting.film(FRAMES, alt="x", labels=["a", "b", text])._repr_html_()
+
+
+def test_film_repeats():
+    first, second = (plotting.film(FRAMES, alt="x")._repr_html_() for _ in range(2))
+    assert first == second
+    other = plotting.film(FRAMES[::-1], alt="x")._repr_html_()
+    assert Page(first).elements[0][1]["id"] != Page(other).elements[0][1]["id"]
+
+
+def test_film_is_silent_in_a_script():
+    text = repr(plotting.film(FRAMES, alt="three frames"))
+    assert text == "<film of 3 frames: three frames>"
+
+
+def noise(num_frames, side):
+    """Frames that PNG can't make smaller: one byte a pixel."""
+    return np.random.default_rng(0).random((num_frames, side, side))
+
+
+def test_film_size_limit():
+    """The whole of what enters the page is at most 1 MB; it holds the last frame twice."""
+    assert plotting.MAX_FILM_BYTES == 1_000_000
+    page = plotting.film(noise(1, 600), alt="x")._repr_html_()
+    assert 900_000 < len(page) <= 1_000_000
+    with pytest.raises(ValueError, match="frames: expected at most 1,000,000 bytes, got 1,2.*: fewer or smaller"):
+        plotting.film(noise(1, 680), alt="x")
+    with pytest.raises(ValueError, match="at most 1,000,000 bytes"):
+        plotting.film(noise(20, 220), alt="x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": []}, "frames: expected at least one, got none"),
+        (
+            {"frames": np.zeros((2, 4, 4, 3))},
+            r"frame: expected grey values of shape \(height, width\) .* got \(4, 4, 3\)",
+        ),
+        ({"frames": np.full((2, 4, 4), np.nan)}, "without NaN"),
+        ({"alt": " "}, "alt: expected a description"),
+        ({"labels": ["one"]}, "labels: expected one a frame, 3, got 1"),
+        ({"fps": 0}, "fps: expected a positive number"),
+        ({"fps": float("nan")}, "fps: expected a positive number"),
+    ],
+)
+def test_film_refuses(changes, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.film(**({"frames": FRAMES, "alt": "x"} | changes))
+
+
+def test_slider_refuses():
+    with pytest.raises(ValueError, match="labels: expected one a frame, 3, got 2"):
+        plotting.slider([1, 2], FRAMES, alt="x")
+
+
+def test_style_has_no_title_and_shows_nothing():
+    """The module draws arrays: it imports no framework and no model, sets no title, shows no figure, prints nothing."""
+    tree = ast.parse(inspect.getsource(plotting))
+    imports = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imports |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imports} <= {
+        "__future__", "base64", "collections", "hashlib", "html", "io", "json", "typing", "matplotlib", "numpy", "PIL",
+    }  # fmt: skip
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not names & {"show", "title", "set_title", "suptitle", "print", "display"}

@@ -1,0 +1,109 @@
+"""Build the book: `python tools/book.py` runs the lectures that need it and writes `_build/<profile>/html`.
+
+The profile comes from `DGM_PROFILE`, default `quick`.  Each profile has its own folder, so that a smoke build can
+never be taken for the book.  The cache of executed lectures hangs on a hash over all that a lecture depends on and its
+own text does not show: the helper package, the locked dependencies, the profile and the data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from jupyter_cache import get_cache
+
+from dgm.data import load_digits
+from dgm.runtime import profile_name
+
+import sync
+from pages import problems
+from repo import ROOT, lectures
+
+
+def fingerprint(profile: str, dataset: str, root: Path = ROOT) -> str:
+    """Hash of everything outside a lecture that its outputs depend on."""
+    digest = hashlib.sha256(f"{profile} {dataset} {sys.version_info[:2]}".encode())
+    for path in [*sorted((root / "dgm").rglob("*.py")), root / "requirements.txt"]:
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def forget(build: Path, cache: Path, lecture: str) -> None:
+    """Make `lecture` run again: drop its outputs from the cache, and the page that was read with them."""
+    if cache.is_dir():
+        store = get_cache(str(cache))
+        for record in store.list_cache_records():
+            if Path(record.uri).stem == lecture:
+                store.remove_cache(record.pk)
+    (build / "doctrees" / "notebooks" / f"{lecture}.doctree").unlink(missing_ok=True)
+
+
+def write_configuration(source: Path) -> None:
+    """`conf.py` for Sphinx from `_config.yml`, without sphinx-thebe: its scripts ask another host and throw errors."""
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "config", "sphinx", str(source)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    conf = source / "conf.py"
+    text = conf.read_text()
+    without = text.replace("'sphinx_thebe', ", "")
+    if without == text:
+        raise SystemExit("conf.py: expected 'sphinx_thebe' among the extensions; did Jupyter Book change?")
+    conf.write_text(without)
+
+
+def render(source: Path, build: Path, settings: dict[str, str]) -> None:
+    """One pass of Sphinx over `source`, warnings are errors."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", str(build / "doctrees")]
+    for name, value in settings.items():
+        command += ["-D", f"{name}={value}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tools"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    finished = subprocess.run([*command, str(source), str(build / "html")], env=environment, check=False)
+    if finished.returncode:
+        raise SystemExit(f"the book was not built: Sphinx ended with {finished.returncode}")
+
+
+def main() -> int:
+    """Build, check the pages, say where the book is and how long each lecture took."""
+    started = time.perf_counter()
+    if stale := [path.name for path, text in sync.expected().items() if not path.exists() or path.read_text() != text]:
+        raise SystemExit(f"out of step with what they are made from: {', '.join(stale)}.  Run `make sync`.")
+    profile = profile_name()
+    print(f"building the profile {profile}; the first build gets MNIST and runs every lecture, which takes minutes")
+    digits = load_digits()
+    if digits.warning:
+        print(digits.warning)
+    build = ROOT / "_build" / profile
+    results, cache = build / "results", build / f"cache-{fingerprint(profile, digits.name)}"
+    os.environ |= {"DGM_PROFILE": profile, "DGM_BUILD": str(ROOT / "_build"), "DGM_DATASET": digits.name}
+    if not cache.is_dir():  # something that lectures depend on has changed: no old output may survive
+        for stale_folder in [*build.glob("cache-*"), build / "doctrees", build / "html", results]:
+            shutil.rmtree(stale_folder, ignore_errors=True)
+    for lecture in lectures():
+        if not (results / f"{lecture}.json").is_file():
+            forget(build, cache, lecture)
+    before = {path: path.stat().st_mtime_ns for path in results.glob("*.json")}
+
+    write_configuration(ROOT)
+    settings = {"nb_execution_cache_path": str(cache)}
+    render(ROOT, build, settings)
+    executed = [path.stem for path in sorted(results.glob("*.json")) if before.get(path) != path.stat().st_mtime_ns]
+    if executed:
+        render(ROOT, build, settings)  # the page of results can be written only now that there are some
+
+    if found := problems(build / "html", lectures(), profile):
+        raise SystemExit("the pages are not fit to be read:\n" + "\n".join(found))
+    for lecture in lectures():
+        seconds = json.loads((results / f"{lecture}.json").read_text())["seconds"]
+        print(f"{lecture:24} {seconds:5.0f} s{'' if lecture in executed else '  (not run again)'}")
+    print(f"{'total of this call':24} {time.perf_counter() - started:5.0f} s")
+    print(build / "html" / "index.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Sphinx extension of the book: the table of results, and the label that tells every page how it was built.
+
+`DGM_PROFILE` and `DGM_BUILD` say what is being built; `tools/book.py` sets them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.nodes import nested_parse_with_titles
+
+from repo import ROOT, lectures
+
+
+def results_files(profile: str) -> list[Path]:
+    """Results files of the lectures: committed for `full`, of this build for the others; some may not exist yet."""
+    build = Path(os.environ.get("DGM_BUILD", ROOT / "_build"))
+    folder = ROOT / "results" / "full" if profile == "full" else build / profile / "results"
+    return [folder / f"{lecture}.json" for lecture in lectures()]
+
+
+def number(value: float | None, error: float | None = None) -> str:
+    """A number with as many digits as its standard error allows, in MyST Markdown."""
+    if value is None:
+        return ""
+    if error:
+        digits = max(0, 1 - math.floor(math.log10(error)))  # two digits of the error
+        return f"{value:.{digits}f} ± {error:.{digits}f}"
+    return f"{value:.4g}"
+
+
+def results_markdown(paths: list[Path]) -> list[str]:
+    """One section a lecture: a table of its numbers, and what ran on which hardware."""
+    lines: list[str] = []
+    for path in paths:
+        if not path.is_file():
+            continue
+        report: dict[str, Any] = json.loads(path.read_text())
+        lines += [f"**[{report['lecture']}](/notebooks/{report['lecture']}.ipynb)**", ""]
+        lines += ["| number | here | published | unit | protocol |", "|:--|--:|--:|:--|:--|"]
+        for metric in report["metrics"]:
+            published = number(metric["published"])
+            published += f" ({metric['source']})" if metric["source"] else ""
+            row = [
+                f"`{metric['name']}`",
+                number(metric["value"], metric["standard_error"]),
+                published,
+                metric["unit"],
+                metric["protocol"],
+            ]
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+        versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+        lines += [
+            "",
+            f"{report['dataset'] or 'no data set'}, {report['device']}, {report['seconds']:.0f} s; {versions};",
+        ]
+        lines += [f"commit `{report['commit'][:12]}`.", ""]
+    return lines or ["No results yet.", ""]
+
+
+class Results(Directive):
+    """`{results} quick`: the recorded numbers of a profile; without an argument, of the profile being built."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the table, and tell Sphinx which files it depends on: a new result makes the page be written again."""
+        paths = results_files(self.arguments[0] if self.arguments else os.environ.get("DGM_PROFILE", "quick"))
+        for path in paths:
+            self.state.document.settings.env.note_dependency(str(path))
+        container = nodes.container(classes=["dgm-results"])
+        source = StringList(results_markdown(paths), source="results")
+        nested_parse_with_titles(self.state, source, container)
+        return [container]
+
+
+def label_page(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Write profile and data set into the page, where `tools/pages.py` looks before anything is published."""
+    profile, dataset = os.environ.get("DGM_PROFILE", "quick"), os.environ.get("DGM_DATASET", "unknown")
+    context["metatags"] = context.get("metatags", "") + (
+        f'\n<meta name="dgm-profile" content="{profile}">\n<meta name="dgm-dataset" content="{dataset}">'
+    )
+    warnings = []
+    if profile == "smoke":
+        warnings.append("This is a smoke build: it shows that everything runs. Its numbers and pictures mean nothing.")
+    if dataset == "digits":
+        warnings.append("This build had no MNIST and used a small substitute: published numbers do not apply.")
+    if warnings:
+        context["theme_announcement"] = " ".join(warnings)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directive and the label."""
+    app.add_directive("results", Results)
+    app.connect("html-page-context", label_page, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,86 @@
+"""Write all that is generated from another file: notebooks from their `.py`, the address, the README's table.
+
+python tools/sync.py            write
+python tools/sync.py --check    write nothing, exit with 1 and say what is out of step
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+from repo import ROOT, lectures, repository, title
+
+TABLE = re.compile(r"(<!-- lectures -->\n).*?(<!-- /lectures -->)", re.DOTALL)
+
+
+def notebook_text(script: Path) -> str:
+    """The `.ipynb` of a lecture, a pure function of its `.py`: no outputs, cell ids from their content."""
+    notebook = jupytext.read(script)
+    seen: set[str] = set()
+    for cell in notebook.cells:
+        content, copy = f"{cell.cell_type}\n{cell.source}", 0
+        while (identity := hashlib.sha256(f"{content}\n{copy}".encode()).hexdigest()[:8]) in seen:
+            copy += 1
+        seen.add(identity)
+        cell["id"] = identity
+        if cell.cell_type == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    notebook.metadata.get("jupytext", {}).get("text_representation", {}).pop("jupytext_version", None)
+    return nbformat.writes(notebook) + "\n"
+
+
+def with_address(text: str, root: Path) -> str:
+    """`text` with the repository and branch of `_config.yml` in Colab links, badges and bootstrap cells."""
+    address, branch = repository(root)
+    text = re.sub(r"(github\.com/)[\w.-]+/[\w.-]+?(\.git)?@[\w./-]+", rf"\g<1>{address}\g<2>@{branch}", text)
+    return re.sub(
+        r"(colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+/blob/[\w.-]+/", rf"\g<1>{address}/blob/{branch}/", text
+    )
+
+
+def lecture_table(root: Path) -> str:
+    """The README's table of lectures, each with a button that opens it in Colab."""
+    address, branch = repository(root)
+    rows = ["| | lecture | run it |", "|--:|:--|:--|"]
+    for i, lecture in enumerate(lectures(root), 1):
+        link = f"https://colab.research.google.com/github/{address}/blob/{branch}/notebooks/{lecture}.ipynb"
+        badge = f"[![Open in Colab](figures/colab.svg)]({link})"
+        rows.append(f"| {i} | [{title(lecture, root)}](notebooks/{lecture}.ipynb) | {badge} |")
+    return "\n".join(rows) + "\n"
+
+
+def expected(root: Path = ROOT) -> dict[Path, str]:
+    """Each generated file and what must stand in it."""
+    texts = {}
+    for script in sorted((root / "notebooks").glob("*.py")):
+        texts[script] = with_address(script.read_text(), root)
+    for script in list(texts):
+        texts[script.with_suffix(".ipynb")] = with_address(notebook_text(script), root)
+    readme = root / "README.md"
+    table = lecture_table(root)
+    texts[readme] = TABLE.sub(lambda found: found[1] + table + found[2], with_address(readme.read_text(), root))
+    return texts
+
+
+def main() -> int:
+    """Write or check; return the exit status."""
+    stale = [path for path, text in expected().items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is out of step: run `make sync`")
+        return bool(stale)
+    for path in stale:
+        path.write_text(expected()[path])
+        print(f"wrote {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

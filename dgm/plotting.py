@@ -91,12 +91,17 @@ def image_grid(
     return ax
 
 
-def reference_line(ax: Axes, value: float, label: str) -> Axes:
-    """A dashed black line at `value` with its name on it: the entropy, a baseline, log 2, ..."""
+def reference_line(ax: Axes, value: float, label: str, *, side: str = "right") -> Axes:
+    """A dashed black line at `value` with its name on it: the entropy, a baseline, log 2, ...
+
+    Raises:
+        ValueError: `side` is neither `left` nor `right`.
+    """
+    if side not in ("left", "right"):
+        raise ValueError(f"side: expected 'left' or 'right', got {side!r}")
     ax.axhline(value, color="black", linestyle="--", linewidth=1)
-    ax.annotate(
-        label, (0.995, value), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", ha="right"
-    )
+    where = (0.995 if side == "right" else 0.005, value)
+    ax.annotate(label, where, xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", ha=side)
     return ax
 
 

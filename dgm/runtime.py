@@ -184,7 +184,7 @@ class Run:
             unit: `nats`, `seconds`, `1` for a pure number, ...
             protocol: what was computed on which data, in words that let another person repeat it.
             standard_error: of `value`, in the same unit, where it was estimated.
-            published: the number to compare with; it needs a source.
+            published: the number to compare with; it needs a source, and is left out where the data are not MNIST.
             source: where the published number stands.
 
         Raises:
@@ -197,6 +197,8 @@ class Run:
                 raise ValueError(f"{name}: expected a {what} in words, got {text!r}")
         if published is not None and not source:
             raise ValueError(f"{name}: a published number needs its source, got {source!r}")
+        if self.data is not None and not self.on_mnist:
+            published = source = None  # published numbers hold for MNIST
         number = _scalar(name, value)
         error = None if standard_error is None else _scalar(f"{name}, standard_error", standard_error)
         if error is not None and error < 0:

@@ -46,7 +46,7 @@ def forget(build: Path, cache: Path, lecture: str) -> None:
 
 def write_configuration(source: Path) -> None:
     """`conf.py` for Sphinx from `_config.yml`, without sphinx-thebe: its scripts ask another host and throw errors."""
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "config", "sphinx", str(source)]
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "config", "sphinx", str(source)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     conf = source / "conf.py"
     text = conf.read_text()

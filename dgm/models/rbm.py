@@ -25,8 +25,8 @@ __all__ = [
 class RBM(nn.Module):
     """E(v, h) = -b.v - c.h - v.W.h with v in {0, 1}^num_visible and h in {0, 1}^num_hidden.
 
-    The probability of a configuration is exp(-E) / Z (Fischer and Igel 2014; eq-rbm-energy of the lecture).  Parameters:
-    `W` of shape (num_visible, num_hidden), `b` (num_visible,), `c` (num_hidden,).
+    The probability of a configuration is exp(-E) / Z (Fischer and Igel 2014; eq-rbm-energy).  Parameters: `W` of
+    shape (num_visible, num_hidden), `b` (num_visible,), `c` (num_hidden,).
     """
 
     def __init__(self, num_visible: int, num_hidden: int, *, std: float = 0.01) -> None:
@@ -149,7 +149,7 @@ def exact_log_partition(rbm: RBM) -> float:
     log Z = log sum_h exp(c.h + sum_i softplus(b_i + (h W^T)_i)); float64 terms, at most 20 hidden units in practice.
     """
     terms = []
-    for h in all_states(len(rbm.c), device=rbm.W.device, dtype=rbm.W.dtype).split(4096):
+    for h in all_states(len(rbm.c), device=rbm.W.device, dtype=rbm.W.dtype).split(512):
         terms.append((h @ rbm.c + F.softplus(rbm.visible_logits(h)).sum(-1)).double())
     return torch.logsumexp(torch.cat(terms), 0).item()
 

@@ -1,0 +1,88 @@
+"""What makes lectures run again, and how the table of results is written."""
+
+import json
+import shutil
+
+import pytest
+from book_extension import number, results_markdown
+
+from book import fingerprint
+from repo import ROOT
+
+
+@pytest.fixture
+def copy(tmp_path):
+    shutil.copytree(ROOT / "dgm", tmp_path / "dgm", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    return tmp_path
+
+
+def test_the_same_sources_give_the_same_fingerprint(copy):
+    assert fingerprint("quick", "MNIST", copy) == fingerprint("quick", "MNIST", ROOT)
+
+
+@pytest.mark.parametrize("name", ["dgm/plotting.py", "dgm/models/rbm.py", "requirements.txt"])
+def test_an_edit_changes_the_fingerprint(copy, name):
+    before = fingerprint("quick", "MNIST", copy)
+    (copy / name).write_text((copy / name).read_text() + "\n# edited\n")
+    assert fingerprint("quick", "MNIST", copy) != before
+
+
+def test_a_new_or_renamed_module_changes_the_fingerprint(copy):
+    before = fingerprint("quick", "MNIST", copy)
+    (copy / "dgm" / "new.py").write_text("")
+    after = fingerprint("quick", "MNIST", copy)
+    (copy / "dgm" / "new.py").rename(copy / "dgm" / "other.py")
+    assert len({before, after, fingerprint("quick", "MNIST", copy)}) == 3
+
+
+def test_profile_and_data_set_change_the_fingerprint():
+    prints = {fingerprint(profile, data) for profile in ("smoke", "quick") for data in ("MNIST", "digits")}
+    assert len(prints) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (-96.2163, 0.251, "-96.22 ± 0.25"),
+        (0.95621, 0.17, "0.96 ± 0.17"),
+        (-142.3, 12.0, "-142 ± 12"),
+        (0.0123456, 0.00012, "0.01235 ± 0.00012"),
+        (-142.56, None, "-142.6"),
+        (None, None, ""),
+    ],
+)
+def test_numbers_have_the_digits_that_their_error_allows(value, error, text):
+    assert number(value, error) == text
+
+
+def test_the_table_shows_every_number_with_its_protocol_and_hardware(tmp_path):
+    metric = {"name": "bound", "value": -1.5, "unit": "nats", "protocol": "a | b", "standard_error": None}
+    report = {
+        "lecture": "rbm",
+        "profile": "quick",
+        "dataset": "MNIST",
+        "device": "a machine",
+        "seconds": 12.3,
+        "versions": {"python": "3.11", "torch": "2.15"},
+        "commit": "0123456789abcdef",
+        "metrics": [{**metric, "published": -2.0, "source": "A paper"}],
+    }
+    (tmp_path / "rbm.json").write_text(json.dumps(report))
+    text = "\n".join(results_markdown([tmp_path / "rbm.json", tmp_path / "missing.json"]))
+    for part in (
+        "`bound`",
+        "-1.5",
+        "-2 (A paper)",
+        "nats",
+        "a \\| b",
+        "a machine",
+        "torch 2.15",
+        "0123456789ab",
+        "12 s",
+    ):
+        assert part in text
+
+
+def test_no_results_are_said_to_be_none(tmp_path):
+    assert results_markdown([tmp_path / "rbm.json"])[0] == "No results yet."

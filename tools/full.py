@@ -1,0 +1,29 @@
+"""Run lectures in the full profile, as scripts, and keep their results: `python tools/full.py [LECTURE ...]`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from repo import ROOT, lectures
+
+
+def main() -> int:
+    """Run each lecture; copy its results file to `results/full` when it ended well."""
+    names = sys.argv[1:] or lectures()
+    if unknown := set(names) - set(lectures()):
+        raise SystemExit(f"expected lectures out of {', '.join(lectures())}, got {', '.join(sorted(unknown))}")
+    environment = os.environ | {"DGM_PROFILE": "full", "DGM_BUILD": str(ROOT / "_build"), "MPLBACKEND": "agg"}
+    for name in names:
+        subprocess.run([sys.executable, str(ROOT / "notebooks" / f"{name}.py")], env=environment, check=True)
+        kept = ROOT / "results" / "full" / f"{name}.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "_build" / "full" / "results" / f"{name}.json", kept)
+        print(f"kept {kept.relative_to(ROOT)}: commit it")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import io
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from dgm._film import Film, film, slider
+
+__all__ = ["COLOURS", "Film", "apply_style", "film", "image_grid", "reference_line", "slider", "tile"]
+
 # Okabe and Ito's colours, told apart by readers with any colour vision; black is left for reference lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MAX_FILM_BYTES = 1_000_000
 
 
 def apply_style() -> None:
@@ -103,115 +100,3 @@ def reference_line(ax: Axes, value: float, label: str, *, side: str = "right") -
     where = (0.995 if side == "right" else 0.005, value)
     ax.annotate(label, where, xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", ha=side)
     return ax
-
-
-class Film:
-    """Pictures that a reader steps through: plays in the static page, in Jupyter and in Colab, silent in a script.
-
-    Frames stand in the page as data, so that no other host is asked; without JavaScript the last frame is seen.
-    """
-
-    def __init__(self, frames: Sequence[Any], *, alt: str, labels: Sequence[str], fps: float, width: int) -> None:
-        if not len(frames):
-            raise ValueError("frames: expected at least one, got none")
-        if not alt.strip():
-            raise ValueError("alt: expected a description of the film for readers who can't see it, got nothing")
-        if len(labels) != len(frames):
-            raise ValueError(f"labels: expected one a frame, {len(frames)}, got {len(labels)}")
-        if not fps > 0:
-            raise ValueError(f"fps: expected a positive number of frames a second, got {fps}")
-        self.frames = [_data_uri(frame) for frame in frames]
-        self.alt, self.labels, self.fps, self.width = alt, list(labels), fps, width
-        size = len(self._repr_html_().encode())
-        if size > MAX_FILM_BYTES:
-            raise ValueError(f"frames: expected at most {MAX_FILM_BYTES:,} bytes, got {size:,}: fewer or smaller")
-
-    def __repr__(self) -> str:
-        return f"<film of {len(self.frames)} frames: {self.alt}>"
-
-    def _repr_html_(self) -> str:
-        name = "film-" + hashlib.sha256("".join([*self.frames, *self.labels]).encode()).hexdigest()[:12]
-        last = len(self.frames) - 1
-        return _FILM.format(
-            name=name,
-            alt=html.escape(self.alt),
-            first=self.frames[last],
-            last=last,
-            width=self.width,
-            label=html.escape(self.labels[last]),
-            # A tag inside a string could end the script.
-            frames=json.dumps(self.frames),
-            labels=json.dumps(self.labels).replace("<", "\\u003c"),
-            delay=round(1000 / self.fps),
-        )
-
-
-def film(
-    frames: Sequence[Any], *, alt: str, labels: Sequence[str] | None = None, fps: float = 4, width: int = 560
-) -> Film:
-    """A film with a play button and a slider.
-
-    Args:
-        frames: arrays of shape (height, width) with grey values in [0, 1], ink is 1; or figures.
-        alt: what is to be seen, in words.
-        labels: a short text for each frame; default its number.
-        fps: frames a second.
-        width: of the picture on the page, in pixels; on a phone it shrinks.
-
-    Raises:
-        ValueError: no frames, no alt text, wrong number of labels, more than 1 MB.
-    """
-    labels = [f"frame {i + 1} of {len(frames)}" for i in range(len(frames))] if labels is None else labels
-    return Film(frames, alt=alt, labels=labels, fps=fps, width=width)
-
-
-def slider(values: Sequence[Any], frames: Sequence[Any], *, alt: str, width: int = 560) -> Film:
-    """A picture for each value of a parameter, chosen with a slider.  Arguments and errors as of `film`."""
-    return Film(frames, alt=alt, labels=[str(value) for value in values], fps=2, width=width)
-
-
-def _data_uri(frame: Any) -> str:
-    """One frame as a PNG inside an address."""
-    buffer = io.BytesIO()
-    if hasattr(frame, "savefig"):
-        frame.savefig(buffer, format="png")
-        plt.close(frame)
-    else:
-        from PIL import Image
-
-        grey = np.asarray(frame, dtype=float)
-        if grey.ndim != 2 or np.isnan(grey).any():
-            raise ValueError(f"frame: expected grey values of shape (height, width) without NaN, got {grey.shape}")
-        ink = np.clip(grey, 0, 1) * 255
-        Image.fromarray((255 - ink).astype(np.uint8)).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-# Plain elements, so that a page needs no library: an image, a button, a slider and a text.
-_FILM = """\
-<div class="dgm-film" id="{name}" style="max-width:{width}px">
-<img alt="{alt}" src="{first}" style="width:100%;image-rendering:pixelated;display:block">
-<div style="display:flex;gap:.6em;align-items:center;margin-top:.4em">
-<button type="button" aria-label="play or pause" style="min-width:2.6em;min-height:2.2em">&#9654;</button>
-<input type="range" min="0" max="{last}" value="{last}" aria-label="frame" style="flex:1">
-<output style="min-width:9em">{label}</output>
-</div>
-<script>
-(function () {{
-  const box = document.getElementById("{name}"), frames = {frames}, labels = {labels};
-  const picture = box.querySelector("img"), button = box.querySelector("button");
-  const bar = box.querySelector("input"), text = box.querySelector("output");
-  let timer = null;
-  function show(i) {{ picture.src = frames[i]; bar.value = i; text.textContent = labels[i]; }}
-  function stop() {{ clearInterval(timer); timer = null; button.innerHTML = "&#9654;"; }}
-  function step() {{ const i = Number(bar.value) + 1; if (i > {last}) stop(); else show(i); }}
-  bar.oninput = function () {{ stop(); show(Number(bar.value)); }};
-  button.onclick = function () {{
-    if (timer) {{ stop(); return; }}
-    if (Number(bar.value) >= {last}) show(0);
-    button.innerHTML = "&#10074;&#10074;";
-    timer = setInterval(step, {delay});
-  }};
-}})();
-</script>
-</div>"""

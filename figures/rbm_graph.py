@@ -31,7 +31,7 @@ def draw() -> str:
     parts += [circle(x, 165, f"v{i}", BLUE) for i, x in enumerate(v, 1)]
     for y, label in ((60, "hidden"), (170, "visible")):
         parts.append(f'<text x="22" y="{y}" font-size="15">{label}</text>')
-    parts.append('<text x="610" y="115" font-size="15" font-style="italic">W</text></g></svg>\n')
+    parts.append('<text x="540" y="115" font-size="15" font-style="italic">W</text></g></svg>\n')
     return "\n".join(parts)
 
 

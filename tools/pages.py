@@ -38,6 +38,7 @@ class Page(HTMLParser):
         self.fetched: list[str] = []
         self.meta: dict[str, str | None] = {}
         self.figures_without_caption = 0
+        self.redirects = False
         self._inside: str = ""
         self._in_figure = self._has_caption = False
 
@@ -47,6 +48,7 @@ class Page(HTMLParser):
         self._inside = tag
         if tag == "img":
             self.images.append(values)
+        self.redirects |= tag == "meta" and (values.get("http-equiv") or "").lower() == "refresh"
         if tag == "meta" and values.get("name"):
             self.meta[values["name"]] = values.get("content")
         if tag == "figure":
@@ -98,7 +100,7 @@ def problems_of_page(path: Path, profile: str) -> list[str]:
             found.append(f"an image without alternative text: {source[:80]}")
     if page.figures_without_caption:
         found.append(f"{page.figures_without_caption} figure(s) without a caption")
-    if page.meta.get("dgm-profile") != profile:
+    if page.meta.get("dgm-profile") != profile and not page.redirects:
         found.append(f"built in the profile {page.meta.get('dgm-profile')}, expected {profile}")
     return [f"{path.name}: {problem}" for problem in found]
 
@@ -121,8 +123,8 @@ def problems(folder: Path, names: list[str], profile: str) -> list[str]:
 def problems_for_publishing(folder: Path, names: list[str]) -> list[str]:
     """As `problems`, and: only a quick build on MNIST may be shown to readers."""
     found = problems(folder, names, "quick")
-    for name in ["index", *(f"notebooks/{lecture}" for lecture in names)]:
-        path = folder / f"{name}.html"
+    for name in names:
+        path = folder / "notebooks" / f"{name}.html"
         if path.is_file() and (dataset := read(path).meta.get("dgm-dataset")) != "MNIST":
             found.append(f"{path.name}: built on {dataset}, expected MNIST")
     return found

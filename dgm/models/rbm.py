@@ -90,7 +90,7 @@ def centre(
     those of the plain energy (Melchior, Fischer and Wiskott 2016; eq-rbm-centred).
     """
     grad_W, grad_b, grad_c = gradient
-    grad_W = torch.addr(grad_W, v_offset, grad_c, alpha=-1)  # grad_W - v_offset grad_c^T, in one pass
+    grad_W = torch.addr(grad_W, v_offset, grad_c, alpha=-1)  # minus v_offset grad_c^T
     grad_W = torch.addr(grad_W, grad_b, h_offset, alpha=-1)
     return grad_W, grad_b - grad_W @ h_offset, grad_c - v_offset @ grad_W
 

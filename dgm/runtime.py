@@ -245,7 +245,7 @@ class Run:
 
 
 def start(
-    lecture: str, *, parameters: dict[str, dict[str, Any]] | None = None, data: str | None = None, seed: int = 0
+    lecture: str, *, parameters: dict[str, tuple[Any, Any, Any]] | None = None, data: str | None = None, seed: int = 0
 ) -> Run:
     """Start a lecture: read the profile, find the device, seed everything, load the data, print one line of them.
 
@@ -253,27 +253,25 @@ def start(
 
     Args:
         lecture: its name, as in `notebooks/`.
-        parameters: for each profile the parameters that it means, e.g. `{"smoke": {"epochs": 1}, ...}`.
+        parameters: for each name its value in the profiles smoke, quick and full, e.g. `{"epochs": (1, 10, 300)}`.
         data: `"mnist"` to load the digits, `None` for a lecture that needs none.
         seed: of every generator.
 
     Raises:
-        ValueError: an unknown profile or data set, or parameters that do not name all profiles with the same keys.
+        ValueError: an unknown profile or data set, or a parameter without a value for each profile.
     """
     profile = profile_name()
     if data not in (None, "mnist"):
         raise ValueError(f"data: expected 'mnist' or None, got {data!r}")
-    if parameters is not None:
-        if set(parameters) != set(PROFILES):
-            raise ValueError(f"parameters: expected the profiles {', '.join(PROFILES)}, got {', '.join(parameters)}")
-        keys = {name: sorted(values) for name, values in parameters.items()}
-        if any(found != keys[profile] for found in keys.values()):
-            raise ValueError(f"parameters: expected the same names in every profile, got {keys}")
+    for name, values in (parameters or {}).items():
+        if not isinstance(values, tuple) or len(values) != len(PROFILES):
+            raise ValueError(f"parameters, {name}: expected a tuple for {', '.join(PROFILES)}, got {values!r}")
     threads = _set_threads()
     device, hardware = _find_device()
     seed_everything(seed)
     _plotting.apply_style()
-    meaning = SimpleNamespace(**(parameters or {}).get(profile, {}))
+    chosen = PROFILES.index(profile)
+    meaning = SimpleNamespace(**{name: values[chosen] for name, values in (parameters or {}).items()})
     run = Run(lecture, profile, meaning, device, hardware, seed, rng=np.random.default_rng(seed))
     run.path.unlink(missing_ok=True)  # a run that fails must not leave the numbers of an earlier one
     run.data = digits = _data.load_digits() if data else None

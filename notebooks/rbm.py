@@ -37,9 +37,7 @@ import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
     source = "dgm @ git+https://github.com/OWNER/REPO@main"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", source], check=True
-    )
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 
 # %% tags=["imports"]
 import math
@@ -54,34 +52,14 @@ import dgm
 from dgm import checks, plotting
 
 # %% tags=["parameters"]
-PARAMETERS = {
-    "smoke": dict(
-        num_images=12_000,
-        small_epochs=5,
-        flip_epochs=1,
-        hidden=64,
-        epochs=2,
-        betas=200,
-        gibbs_steps=100,
-    ),
-    "quick": dict(
-        num_images=60_000,
-        small_epochs=12,
-        flip_epochs=5,
-        hidden=500,
-        epochs=10,
-        betas=1_500,
-        gibbs_steps=1_000,
-    ),
-    "full": dict(
-        num_images=60_000,
-        small_epochs=50,
-        flip_epochs=5,
-        hidden=500,
-        epochs=300,
-        betas=14_500,
-        gibbs_steps=1_000,
-    ),
+PARAMETERS = {  # smoke, quick, full
+    "num_images": (12_000, 60_000, 60_000),
+    "small_epochs": (5, 12, 50),  # of the machine with 16 hidden units
+    "flip_epochs": (1, 5, 5),  # of the four machines that show what centring does
+    "num_hidden": (64, 500, 500),  # of the large machine
+    "epochs": (2, 10, 300),
+    "num_betas": (200, 1_500, 14_500),  # temperatures of AIS
+    "gibbs_steps": (100, 1_000, 1_000),  # of fantasies, and before reverse AIS
 }
 
 # %%
@@ -126,9 +104,7 @@ It is on average right about every pixel and wrong about every digit: what it la
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.8))
 plotting.image_grid(x_test[:40].cpu(), columns=8, ax=left)
 _ = plotting.image_grid(
-    torch.bernoulli(torch.sigmoid(base_bias).expand(40, -1)).cpu(),
-    columns=8,
-    ax=right,
+    torch.bernoulli(torch.sigmoid(base_bias).expand(40, -1)).cpu(), columns=8, ax=right
 )
 # %%
 standard_error = independent.std() / len(x_test) ** 0.5
@@ -162,11 +138,12 @@ r"""
 Its energy and its probability are
 
 $$
-E(v, h) = -b \cdot v - c \cdot h - v^\top W h,
-\qquad
-p(v, h) = \frac{e^{-E(v, h)}}{Z},
+\begin{aligned}
+E(v, h) &= -b \cdot v - c \cdot h - v^\top W h, \\
+p(v, h) &= \frac{e^{-E(v, h)}}{Z},
 \qquad
 Z = \sum_{v, h} e^{-E(v, h)} .
+\end{aligned}
 $$ (eq-rbm-energy)
 
 ```{figure} ../figures/rbm_graph.svg
@@ -181,14 +158,18 @@ Because no two hidden units are joined, the sum over all $2^H$ hidden states fac
 What is left is a free energy of $v$ alone, and two conditionals that are products:
 
 $$
-F(v) = -\log \sum_h e^{-E(v, h)} = -b \cdot v - \sum_j \log\bigl(1 + e^{c_j + (v^\top W)_j}\bigr),
-\qquad p(v) = \frac{e^{-F(v)}}{Z},
+\begin{aligned}
+F(v) &= -\log \sum_h e^{-E(v, h)} \\
+&= -b \cdot v - \sum_j \log\bigl(1 + e^{c_j + (v^\top W)_j}\bigr), \\
+p(v) &= \frac{e^{-F(v)}}{Z},
+\end{aligned}
 $$ (eq-rbm-free-energy)
 
 $$
-p(h_j = 1 \mid v) = \sigma\bigl(c_j + (v^\top W)_j\bigr),
-\qquad
-p(v_i = 1 \mid h) = \sigma\bigl(b_i + (W h)_i\bigr).
+\begin{aligned}
+p(h_j = 1 \mid v) &= \sigma\bigl(c_j + (v^\top W)_j\bigr), \\
+p(v_i = 1 \mid h) &= \sigma\bigl(b_i + (W h)_i\bigr).
+\end{aligned}
 $$ (eq-rbm-conditionals)
 """
 
@@ -371,9 +352,7 @@ def transition_matrix(rbm):
     V, H = all_states(num_visible), all_states(num_hidden)
 
     def table(logits, states):  # probability of each state, for each row of logits
-        return torch.exp(
-            logits @ states.T - F.softplus(logits).sum(-1, keepdim=True)
-        )
+        return torch.exp(logits @ states.T - F.softplus(logits).sum(-1, keepdim=True))
 
     T = table(rbm.hidden_logits(V), H) @ table(rbm.visible_logits(H), V)
     root = probabilities(rbm).sqrt()
@@ -467,9 +446,11 @@ r"""
 With $\log p(v) = -F(v) - \log Z$ and $\nabla \log Z = \langle -\nabla F \rangle_\text{model}$ (the lecture on Boltzmann machines derives it), the mean log-likelihood of the data has the gradient
 
 $$
+\begin{aligned}
 \nabla \langle \log p \rangle_\text{data}
-= \underbrace{\langle -\nabla F(v) \rangle_\text{data}}_{\text{positive phase}}
-- \underbrace{\langle -\nabla F(v) \rangle_\text{model}}_{\text{negative phase}} .
+&= \underbrace{\langle -\nabla F(v) \rangle_\text{data}}_{\text{positive phase}} \\
+&\quad - \underbrace{\langle -\nabla F(v) \rangle_\text{model}}_{\text{negative phase}} .
+\end{aligned}
 $$ (eq-rbm-gradient)
 
 For a machine the derivatives are closed: with $\hat h = p(h = 1 \mid v)$,
@@ -566,17 +547,10 @@ for (J, bias), colour in zip(biases.items(), plotting.COLOURS, strict=False):
         ks, bias, "o", color=colour, label=rf"J = {J}, $\lambda_2$ = {lambda_2:.3f}"
     )
     ax.semilogy(
-        ks,
-        [bias[4] * lambda_2 ** (k - 5) for k in ks],
-        "--",
-        color=colour,
-        linewidth=1,
+        ks, [bias[4] * lambda_2 ** (k - 5) for k in ks], "--", color=colour, linewidth=1
     )
 ax.set(
-    xlabel="k",
-    ylabel="largest bias of CD-k",
-    ylim=(1e-9, 2),
-    xticks=range(0, 21, 5),
+    xlabel="k", ylabel="largest bias of CD-k", ylim=(1e-9, 2), xticks=range(0, 21, 5)
 )
 _ = ax.legend(loc="lower left")
 # %% [markdown]
@@ -593,9 +567,7 @@ With strong couplings, as at its end, ten steps help little: the update pulls in
 
 # %% tags=["check"]
 checks.at_most(
-    "J = 0.3: bias of CD-10 over that of CD-1",
-    biases[0.3][9] / biases[0.3][0],
-    1e-6,
+    "J = 0.3: bias of CD-10 over that of CD-1", biases[0.3][9] / biases[0.3][0], 1e-6
 )
 checks.at_least(
     "J = 1.5: bias of CD-10 over that of CD-1", biases[1.5][9] / biases[1.5][0], 0.5
@@ -623,9 +595,7 @@ The learning rate falls linearly to zero, so that at the end the persistent chai
 # %% tags=["twin:dgm.models.rbm.centre"]
 def centre(gradient, v_offset, h_offset):
     grad_W, grad_b, grad_c = gradient
-    grad_W = torch.addr(
-        grad_W, v_offset, grad_c, alpha=-1
-    )  # minus v_offset grad_c^T
+    grad_W = torch.addr(grad_W, v_offset, grad_c, alpha=-1)  # minus v_offset grad_c^T
     grad_W = torch.addr(grad_W, grad_b, h_offset, alpha=-1)
     return grad_W, grad_b - grad_W @ h_offset, grad_c - v_offset @ grad_W
 
@@ -668,9 +638,7 @@ def train(
                 gradient = centre(gradient, v_offset, h_offset)
             rate = next(rates)
             with torch.no_grad():
-                for parameter, uphill in zip(
-                    rbm.parameters(), gradient, strict=True
-                ):
+                for parameter, uphill in zip(rbm.parameters(), gradient, strict=True):
                     parameter.add_(uphill, alpha=rate)
         h_offset = torch.sigmoid(rbm.hidden_logits(x[:1000])).mean(0).detach()
         yield epoch, v_data, v_model
@@ -736,12 +704,8 @@ In $Z = \sum_h e^{c \cdot h} \prod_i (1 + e^{b_i + (W h)_i})$ the 784 pixels are
 @torch.no_grad()
 def exact_log_partition(rbm):
     terms = []
-    for h in all_states(len(rbm.c), device=rbm.W.device, dtype=rbm.W.dtype).split(
-        512
-    ):
-        terms.append(
-            (h @ rbm.c + F.softplus(rbm.visible_logits(h)).sum(-1)).double()
-        )
+    for h in all_states(len(rbm.c), device=rbm.W.device, dtype=rbm.W.dtype).split(512):
+        terms.append((h @ rbm.c + F.softplus(rbm.visible_logits(h)).sum(-1)).double())
     return torch.logsumexp(torch.cat(terms), 0).item()
 
 
@@ -782,12 +746,7 @@ black_white_bias = logit_of_mean(black_white)
 small = new_machine(16, black_white_bias)
 small_curve = [exact_log_likelihood(small, black_white_test).mean().item()]
 for _ in train(
-    small,
-    black_white,
-    epochs=P.small_epochs,
-    batch_size=100,
-    learning_rate=0.1,
-    k=3,
+    small, black_white, epochs=P.small_epochs, batch_size=100, learning_rate=0.1, k=3
 ):
     small_curve.append(exact_log_likelihood(small, black_white_test).mean().item())
 
@@ -831,11 +790,11 @@ The cure is to learn in the parameters of $E = -b \cdot (v - \mu) - c \cdot (h -
 Back in $W, b, c$ this is the plain gradient with two rank-one corrections,
 
 $$
-\Delta_W = \nabla_W - \mu\, \nabla_c^\top - \nabla_b\, \lambda^\top,
-\qquad
-\Delta_b = \nabla_b - \Delta_W \lambda,
-\qquad
-\Delta_c = \nabla_c - \Delta_W^\top \mu,
+\begin{aligned}
+\Delta_W &= \nabla_W - \mu\, \nabla_c^\top - \nabla_b\, \lambda^\top, \\
+\Delta_b &= \nabla_b - \Delta_W \lambda, \\
+\Delta_c &= \nabla_c - \Delta_W^\top \mu,
+\end{aligned}
 $$ (eq-rbm-centred)
 
 which is the function `centre` above.
@@ -906,9 +865,7 @@ Turned MNIST, white digits becoming black ones, is the same problem for a machin
 flip_curves = {}
 for colours in ("as they are", "exchanged"):
     sign = 1 if colours == "as they are" else -1
-    x, x_held_out = (
-        v if sign == 1 else 1 - v for v in (black_white, black_white_test)
-    )
+    x, x_held_out = (v if sign == 1 else 1 - v for v in (black_white, black_white_test))
     for centred in (True, False):
         rbm = new_machine(16, sign * black_white_bias)
         steps = train(
@@ -947,9 +904,7 @@ if run.on_mnist and run.profile != "smoke":
     checks.at_least(
         "nats that the plain gradient loses by the exchange", lost[False], 10
     )
-    checks.at_most(
-        "nats that the centred gradient loses or gains", abs(lost[True]), 5
-    )
+    checks.at_most("nats that the centred gradient loses or gains", abs(lost[True]), 5)
 
 # %%
 gain = run.record(
@@ -969,8 +924,10 @@ Importance sampling from independent pixels straight to the machine would give w
 *Annealed* importance sampling {cite:p}`salakhutdinov2008` goes in many small steps along
 
 $$
-f_\beta(v) = e^{(1 - \beta)\, b_0 \cdot v + \beta\, b \cdot v} \prod_j \bigl(1 + e^{\beta (c_j + (v^\top W)_j)}\bigr),
-\qquad 0 = \beta_0 < \beta_1 < \dots < \beta_K = 1,
+\begin{aligned}
+f_\beta(v) &= e^{(1 - \beta)\, b_0 \cdot v + \beta\, b \cdot v} \prod_j \bigl(1 + e^{\beta (c_j + (v^\top W)_j)}\bigr), \\
+0 &= \beta_0 < \beta_1 < \dots < \beta_K = 1,
+\end{aligned}
 $$ (eq-rbm-path)
 
 from independent pixels with the biases $b_0$, where $\log Z_0 = \sum_i \log(1 + e^{b_{0,i}}) + H \log 2$, to the machine.
@@ -1016,9 +973,7 @@ def log_mean_exp(log_w):
 
 # %% tags=["twin:dgm.metrics.log_partition_from_weights"]
 def log_partition_from_weights(rbm, base_bias, log_w, sign):
-    log_base = F.softplus(base_bias.double()).sum().item() + len(rbm.c) * math.log(
-        2
-    )
+    log_base = F.softplus(base_bias.double()).sum().item() + len(rbm.c) * math.log(2)
     w = torch.exp(log_w - log_w.max())
     standard_error = (w.std() / w.mean() / math.sqrt(len(w))).item()
     effective_sample_size = (w.sum() ** 2 / (w**2).sum()).item()
@@ -1056,13 +1011,8 @@ for num_betas in (20, 100):
         torch.exp(log_w_reverse + log_ratio),
         1.0,
     )
-for name, log_weights, sign in (
-    ("AIS", log_w, 1),
-    ("reverse AIS", log_w_reverse, -1),
-):
-    value, standard_error, _ = log_partition_from_weights(
-        rbm, b_0, log_weights, sign
-    )
+for name, log_weights, sign in (("AIS", log_w, 1), ("reverse AIS", log_w_reverse, -1)):
+    value, standard_error, _ = log_partition_from_weights(rbm, b_0, log_weights, sign)
     checks.unbiased(
         f"log Z by {name}, 100 temperatures", value, exact_log_z, standard_error
     )
@@ -1088,7 +1038,7 @@ def ais(rbm, base_bias, *, num_betas, num_chains=100, model_samples=None):
 
 
 log_z_16 = exact_log_partition(small)
-log_z_ais, error_ais, ess_ais = ais(small, black_white_bias, num_betas=P.betas)
+log_z_ais, error_ais, ess_ais = ais(small, black_white_bias, num_betas=P.num_betas)
 print(
     f"exact {log_z_16:.2f}, AIS {log_z_ais:.2f} +/- {error_ais:.2f}, effective sample size {ess_ais:.0f} of 100"
 )
@@ -1098,7 +1048,7 @@ error_16 = run.record(
     abs(log_z_ais - log_z_16),
     unit="nats",
     standard_error=error_ais,
-    protocol=f"|log Z by AIS - exact log Z| of the machine of exact16, {P.betas:,} evenly spaced temperatures, 100 chains",
+    protocol=f"|log Z by AIS - exact log Z| of the machine of exact16, {P.num_betas:,} evenly spaced temperatures, 100 chains",
     published=abs(309.69 - 310.18),
     source="PyDeep, RBM_MNIST_small",
 )
@@ -1153,9 +1103,7 @@ def pseudo_log_likelihood(rbm, v, i):
     turned_pixel = v.clone()
     rows = torch.arange(len(v), device=v.device)
     turned_pixel[rows, i] = 1 - v[rows, i]
-    return v.shape[1] * F.logsigmoid(
-        rbm.free_energy(turned_pixel) - rbm.free_energy(v)
-    )
+    return v.shape[1] * F.logsigmoid(rbm.free_energy(turned_pixel) - rbm.free_energy(v))
 
 
 # %% tags=["check"]
@@ -1185,7 +1133,7 @@ def watch(rbm, v_data, v_model):
     sample = x_test[:5000]
     pixels = torch.randint(784, (4, len(sample)), device=run.device)
     pseudo = torch.stack([pseudo_log_likelihood(rbm, sample, i) for i in pixels])
-    log_z, _, _ = ais(rbm, base_bias, num_betas=P.betas // 8)
+    log_z, _, _ = ais(rbm, base_bias, num_betas=P.num_betas // 8)
     monitors = {
         "F(v) - F(v'), last batch": rbm.free_energy(v_data).mean()
         - rbm.free_energy(v_model).mean(),
@@ -1200,7 +1148,7 @@ def watch(rbm, v_data, v_model):
 
 
 def train_and_watch(persistent):
-    rbm, history = new_machine(P.hidden, base_bias), {}
+    rbm, history = new_machine(P.num_hidden, base_bias), {}
     steps = train(
         rbm,
         x_train,
@@ -1223,10 +1171,7 @@ fig, axes = plt.subplots(2, 2, figsize=(7.4, 5.2), sharex=True)
 for ax, name in zip(axes.flat, pcd_history[P.epochs], strict=True):
     for label, history in (("PCD-1", pcd_history), ("CD-1", cd_history)):
         ax.plot(
-            list(history),
-            [row[name] for row in history.values()],
-            "o-",
-            label=label,
+            list(history), [row[name] for row in history.values()], "o-", label=label
         )
     ax.set(ylabel=name)
 axes[0, 0].legend()
@@ -1250,9 +1195,7 @@ if run.on_mnist and run.profile != "smoke":
         "relative difference of the reconstruction errors", abs(ratio - 1), 0.1
     )
     name = "log-likelihood by AIS (nats)"
-    checks.at_least(
-        "nats by which PCD-1 is better", pcd_last[name] - cd_last[name], 10
-    )
+    checks.at_least("nats by which PCD-1 is better", pcd_last[name] - cd_last[name], 10)
 
 # %% [markdown]
 r"""
@@ -1267,10 +1210,10 @@ def report(name, rbm, samples, *, algorithm, published, source):
     free_energy = rbm.free_energy(x_test)
     v = next(islice(gibbs(rbm, samples), P.gibbs_steps - 1, None))
     estimates = {
-        name: ("AIS", ais(rbm, base_bias, num_betas=P.betas)),
+        name: ("AIS", ais(rbm, base_bias, num_betas=P.num_betas)),
         f"{name}_reverse": (
             f"reverse AIS from samples after {P.gibbs_steps:,} sweeps",
-            ais(rbm, base_bias, num_betas=P.betas, model_samples=v),
+            ais(rbm, base_bias, num_betas=P.num_betas, model_samples=v),
         ),
     }
     for metric, (method, (log_z, error, ess)) in estimates.items():
@@ -1281,12 +1224,10 @@ def report(name, rbm, samples, *, algorithm, published, source):
             metric,
             -free_energy.mean() - log_z,
             unit="nats",
-            standard_error=math.hypot(
-                free_energy.std() / len(x_test) ** 0.5, error
-            ),
-            protocol=f"{P.hidden} hidden, {algorithm}, {P.epochs} epochs, static stochastic "
+            standard_error=math.hypot(free_energy.std() / len(x_test) ** 0.5, error),
+            protocol=f"{P.num_hidden} hidden, {algorithm}, {P.epochs} epochs, static stochastic "
             f"binarisation, {len(x_train):,} training images, all test images, "
-            f"{method} with {P.betas:,} temperatures, 100 chains",
+            f"{method} with {P.num_betas:,} temperatures, 100 chains",
             published=published,
             source=source,
         )
@@ -1311,13 +1252,9 @@ cd_forward, cd_reverse = report(
 
 # %% tags=["check"]
 if run.on_mnist and run.profile == "quick":
-    checks.at_least(
-        "test log-likelihood, 500 hidden units, PCD-1", pcd_forward, -97.0
-    )
+    checks.at_least("test log-likelihood, 500 hidden units, PCD-1", pcd_forward, -97.0)
 if run.on_mnist and run.profile == "full":
-    checks.at_least(
-        "test log-likelihood, 500 hidden units, PCD-1", pcd_forward, -86.4
-    )
+    checks.at_least("test log-likelihood, 500 hidden units, PCD-1", pcd_forward, -86.4)
     checks.at_most(
         "difference between the two directions", abs(pcd_forward - pcd_reverse), 1.5
     )
@@ -1360,10 +1297,7 @@ def fantasies(rbm, num_chains, sweeps):
 
 
 milestones = sorted({1, 10, P.gibbs_steps})
-pcd_frames, cd_frames = (
-    fantasies(pcd, 24, milestones),
-    fantasies(cd, 24, milestones),
-)
+pcd_frames, cd_frames = (fantasies(pcd, 24, milestones), fantasies(cd, 24, milestones))
 
 # %% tags=["plot"] mystnb={"figure": {"caption": "Chains from noise after 1, 10 and many sweeps (left to right). Top: the machine trained by PCD. Bottom: the one trained by CD-1, the failure on purpose of this lecture.", "name": "fig-rbm-fantasies"}, "image": {"alt": "Two rows of three grids of twenty-four images. After one and ten sweeps both machines show thick broken strokes. After many sweeps the top row, PCD, shows readable digits of all kinds; the bottom row, CD-1, has lost nearly all its ink."}}
 fig, axes = plt.subplots(2, 3, figsize=(7.4, 3.9))
@@ -1382,9 +1316,7 @@ Press play, or move the slider.
 
 # %% tags=["plot"]
 shown = sorted({round(P.gibbs_steps ** (i / 27)) for i in range(28)})
-film_frames = [
-    plotting.tile(frame, columns=8) for frame in fantasies(pcd, 16, shown)
-]
+film_frames = [plotting.tile(frame, columns=8) for frame in fantasies(pcd, 16, shown)]
 plotting.film(
     film_frames,
     labels=[f"{sweeps} sweep{'s' * (sweeps > 1)}" for sweeps in shown],
@@ -1434,9 +1366,7 @@ def mean_field_step(rbm):
 def check_detach(answer):
     if answer(binary_step) is None:
         return print("not yet")
-    checks.close(
-        "binary samples: detaching changes nothing", answer(binary_step), 0.0
-    )
+    checks.close("binary samples: detaching changes nothing", answer(binary_step), 0.0)
     checks.at_least(
         "probabilities: detaching changes the gradient by",
         answer(mean_field_step),
@@ -1505,9 +1435,7 @@ def check_asymmetry(answer):
     if answer(exact_field) is None:
         return print("not yet")
     checks.at_most("asymmetry of the exact gradient", answer(exact_field), 1e-8)
-    checks.at_least(
-        "asymmetry of CD-1", answer(lambda rbm: expected_cd(rbm, 1)), 1e-3
-    )
+    checks.at_least("asymmetry of CD-1", answer(lambda rbm: expected_cd(rbm, 1)), 1e-3)
     return print("right")
 
 
@@ -1597,9 +1525,7 @@ r"""
 # %% tags=["solution"]
 def log_ratio_of(rbm, v, old, new):
     field = v @ rbm.W
-    return (F.softplus(rbm.c + new * field) - F.softplus(rbm.c + old * field)).sum(
-        -1
-    )
+    return (F.softplus(rbm.c + new * field) - F.softplus(rbm.c + old * field)).sum(-1)
 
 
 check_path(log_ratio_of)
@@ -1635,27 +1561,17 @@ def check_bars(answer):
     patterns = answer()
     if patterns is None:
         return print("not yet")
-    checks.close(
-        "number of distinct patterns", len(torch.unique(patterns, dim=0)), 30
-    )
+    checks.close("number of distinct patterns", len(torch.unique(patterns, dim=0)), 30)
     checks.close("number of patterns", len(patterns), 30)
     grids = patterns.reshape(-1, 4, 4)
     is_stripe, is_bar = (
         (grids == grids[:, :, :1]).all((1, 2)),
         (grids == grids[:, :1]).all((1, 2)),
     )
-    checks.true(
-        "each is made of bars or of stripes", bool((is_stripe | is_bar).all())
-    )
+    checks.true("each is made of bars or of stripes", bool((is_stripe | is_bar).all()))
     rbm = RBM(16, 12, std=0.1).double().requires_grad_(False)
     list(
-        train(
-            rbm,
-            patterns.repeat(100, 1),
-            epochs=30,
-            batch_size=60,
-            learning_rate=0.2,
-        )
+        train(rbm, patterns.repeat(100, 1), epochs=30, batch_size=60, learning_rate=0.2)
     )
     log_likelihood = exact_log_likelihood(rbm, patterns).mean()
     checks.at_most("exact mean log-likelihood", log_likelihood, -math.log(30))

@@ -17,7 +17,7 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.nodes import nested_parse_with_titles
 
-from repo import ROOT, lectures
+from repo import ROOT, lectures, title
 
 
 def results_files(profile: str) -> list[Path]:
@@ -34,29 +34,26 @@ def number(value: float | None, error: float | None = None) -> str:
     if error:
         digits = max(0, 1 - math.floor(math.log10(error)))  # two digits of the error
         return f"{value:.{digits}f} ± {error:.{digits}f}"
-    return f"{value:.4g}"
+    return f"{value:.6g}"
 
 
 def results_markdown(paths: list[Path]) -> list[str]:
-    """One section a lecture: a table of its numbers, and what ran on which hardware."""
+    """One section a lecture: a table of its numbers, their protocols, and what ran on which hardware."""
     lines: list[str] = []
     for path in paths:
         if not path.is_file():
             continue
         report: dict[str, Any] = json.loads(path.read_text())
-        lines += [f"**[{report['lecture']}](/notebooks/{report['lecture']}.ipynb)**", ""]
-        lines += ["| number | here | published | unit | protocol |", "|:--|--:|--:|:--|:--|"]
+        lines += [f"**[{title(report['lecture'])}](/notebooks/{report['lecture']}.ipynb)**", ""]
+        lines += ["| number | here | published | unit |", "|:--|--:|--:|:--|"]
         for metric in report["metrics"]:
-            published = number(metric["published"])
-            published += f" ({metric['source']})" if metric["source"] else ""
-            row = [
-                f"`{metric['name']}`",
-                number(metric["value"], metric["standard_error"]),
-                published,
-                metric["unit"],
-                metric["protocol"],
-            ]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+            here, published = number(metric["value"], metric["standard_error"]), number(metric["published"])
+            lines.append(f"| `{metric['name']}` | {here} | {published} | {metric['unit']} |")
+        lines += ["", ":::{dropdown} Protocols and sources"]
+        for metric in report["metrics"]:
+            published = f" Published: {metric['source']}." if metric["source"] else ""
+            lines.append(f"- `{metric['name']}`: {metric['protocol']}.{published}")
+        lines += [":::", ""]
         versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
         lines += [
             "",

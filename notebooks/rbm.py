@@ -43,13 +43,13 @@ if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
 import math
 from itertools import islice, pairwise
 
+import dgm
+from dgm import checks, plotting
+
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-import dgm
-from dgm import checks, plotting
 
 # %% tags=["parameters"]
 PARAMETERS = {  # smoke, quick, full

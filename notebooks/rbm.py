@@ -94,8 +94,34 @@ def logit_of_mean(x):
     return torch.logit(x.mean(0).clamp(1 / len(x), 1 - 1 / len(x)))
 
 
+def standard_error_of_mean(x):
+    return x.std() / len(x) ** 0.5
+
+
 base_bias = logit_of_mean(x_train)
 independent = x_test @ base_bias - F.softplus(base_bias).sum()
+
+# %% tags=["check"]
+grey_train, grey_test = (
+    torch.from_numpy(run.data.vectors(part)) for part in ("train+valid", "test")
+)
+deviation = (x_train.cpu() - grey_train[: len(x_train)]).mean(
+    1
+)  # of each image, expected: 0
+checks.unbiased(
+    "ink of the binarised training images, minus that of the grey ones", deviation, 0.0
+)
+checks.close(
+    "pixels that are black or white stay as they are",
+    x_test.cpu()[(grey_test % 1) == 0],
+    grey_test[(grey_test % 1) == 0],
+)
+checks.close(
+    "standard error of the mean of 50 zeros and 50 ones",
+    standard_error_of_mean(torch.arange(100.0) % 2),
+    0.5 / 99**0.5,
+    rtol=1e-6,
+)
 
 # %% [markdown]
 r"""
@@ -110,13 +136,13 @@ _ = plotting.image_grid(
     torch.bernoulli(torch.sigmoid(base_bias).expand(40, -1)).cpu(), columns=8, ax=right
 )
 # %%
-standard_error = independent.std() / len(x_test) ** 0.5
 baseline = run.record(
     "independent_pixels_test_log_likelihood",
     independent.mean(),
     unit="nats",
-    standard_error=standard_error,
-    protocol=f"means of {len(x_train):,} training images, static stochastic binarisation, all test images",
+    standard_error=standard_error_of_mean(independent),
+    protocol=f"means of {len(x_train):,} training images, static stochastic binarisation, "
+    "all test images",
 )
 # %% [markdown]
 r"""
@@ -285,6 +311,12 @@ checks.close(
     F.softplus(a),
     [math.log1p(math.exp(-20)), 89, 100],
     rtol=1e-6,
+)
+
+loud = RBM(6, 4, std=1000.0)  # single precision, inputs of a thousand
+checks.true(
+    "the free energy of a machine with huge weights is finite",
+    bool(loud.free_energy(V.float()).isfinite().all()),
 )
 
 # %% [markdown]
@@ -700,10 +732,17 @@ for k in (1, 2):
         expected_cd(tiny, k),
     )
 
-x = V[torch.multinomial(p_data, 100_000, replacement=True)]
-((_, _, particles),) = train(tiny, x, epochs=1, batch_size=2_000, learning_rate=0.0)
+x = V[torch.multinomial(p_data, 40_000, replacement=True)]
+still = dict(
+    epochs=25, batch_size=20_000, learning_rate=0.0
+)  # 50 steps that change nothing
+*_, (_, _, particles) = train(tiny, x, **still)
 checks.unbiased(
-    "PCD particles after 50 sweeps: means of the pixels", particles, p_v @ V
+    "PCD after 50 steps: means of the pixels are those of the model", particles, p_v @ V
+)
+*_, (_, _, samples) = train(tiny, x, persistent=False, **still)
+checks.unbiased(
+    "CD-1 after 50 steps: they are those of one sweep", samples, p_data @ T @ V
 )
 
 # %% [markdown]
@@ -759,6 +798,9 @@ black_white, black_white_test = (
 black_white_bias = logit_of_mean(black_white)
 
 small = new_machine(16, black_white_bias)
+checks.close(
+    "thresholded test images", black_white_test.cpu(), (grey_test > 0.5).float()
+)
 log_p_untrained = exact_log_likelihood(small, black_white_test)
 small_curve = [log_p_untrained.mean().item()]
 for _ in train(
@@ -778,7 +820,7 @@ small_log_likelihood = run.record(
     "exact16_test_log_likelihood",
     log_p.mean(),
     unit="nats",
-    standard_error=log_p.std() / len(log_p) ** 0.5,
+    standard_error=standard_error_of_mean(log_p),
     protocol=f"16 hidden, centred PCD-3, {P.small_epochs} epochs, thresholded at 0.5, {len(black_white):,} training images, "
     "all test images, exact Z",
     published=-142.56,
@@ -1009,13 +1051,26 @@ def log_partition_from_weights(rbm, base_bias, log_w, sign):
     )
 
 
+# %%
+def ais(rbm, base_bias, *, num_betas, num_chains=100, model_samples=None):
+    """log Z, standard error, effective sample size; in reverse from `model_samples`."""
+    betas = torch.linspace(0, 1, num_betas)
+    if model_samples is None:
+        v = sample_bernoulli(base_bias.expand(num_chains, -1))
+        return log_partition_from_weights(
+            rbm, base_bias, ais_log_weights(rbm, v, base_bias, betas), 1
+        )
+    log_w = ais_log_weights(rbm, model_samples, base_bias, betas.flip(0))
+    return log_partition_from_weights(rbm, base_bias, log_w, -1)
+
+
 # %% [markdown]
 r"""
 On an enumerable machine with 12 visible and 8 hidden units both directions must return the exact $Z$ within their standard error, and the mean weight must be unbiased even with a handful of steps.
 """
 
 # %% tags=["check"]
-rbm = small_machine(1.0, num_visible=12, num_hidden=8)
+rbm = small_machine(0.7, num_visible=12, num_hidden=8)
 exact_log_z, b_0 = exact_log_partition(rbm), torch.randn(12, dtype=torch.float64)
 log_ratio = exact_log_z - F.softplus(b_0).sum() - 8 * math.log(2)
 from_base = sample_bernoulli(b_0.expand(10_000, -1))
@@ -1036,11 +1091,31 @@ for num_betas in (20, 100):
         torch.exp(log_w_reverse + log_ratio),
         1.0,
     )
-for name, log_weights, sign in (("AIS", log_w, 1), ("reverse AIS", log_w_reverse, -1)):
-    value, standard_error, _ = log_partition_from_weights(rbm, b_0, log_weights, sign)
-    checks.unbiased(
-        f"log Z by {name}, 100 temperatures", value, exact_log_z, standard_error
+
+forward = [ais(rbm, b_0, num_betas=100) for _ in range(30)]
+backward = [
+    ais(rbm, b_0, num_betas=100, model_samples=v) for v in from_model.split(100)[:30]
+]
+for name, runs in (("AIS", forward), ("reverse AIS", backward)):
+    values, errors, _ = torch.tensor(runs, dtype=torch.float64).T
+    checks.unbiased(f"log Z by {name}, 30 runs of 100 chains", values, exact_log_z)
+    z_squared = ((values - exact_log_z) / errors).square().mean()
+    # Chi-squared with 30 degrees of freedom, over 30: 1 +/- 0.26, below 0.2 once in a million.
+    checks.at_least(
+        f"{name}: mean square of error / standard error, about 1", z_squared, 0.2
     )
+    checks.at_most(f"{name}: the same from above", z_squared, 1 + 5 * 0.26)
+
+checks.close(
+    "log of the mean of 1, 2, 3",
+    log_mean_exp(torch.tensor([1.0, 2.0, 3.0]).log()),
+    math.log(2),
+    rtol=1e-6,
+)
+ess = log_partition_from_weights(rbm, b_0, torch.tensor([3.0, 1.0]).double().log(), 1)[
+    2
+]
+checks.close("effective sample size of the weights 3 and 1", ess, 16 / 10, rtol=1e-12)
 
 # %% [markdown]
 r"""
@@ -1050,18 +1125,6 @@ It is the last place where the estimate can be compared with the truth.
 
 
 # %%
-def ais(rbm, base_bias, *, num_betas, num_chains=100, model_samples=None):
-    """log Z, standard error, effective sample size; in reverse from `model_samples`."""
-    betas = torch.linspace(0, 1, num_betas)
-    if model_samples is None:
-        v = sample_bernoulli(base_bias.expand(num_chains, -1))
-        return log_partition_from_weights(
-            rbm, base_bias, ais_log_weights(rbm, v, base_bias, betas), 1
-        )
-    log_w = ais_log_weights(rbm, model_samples, base_bias, betas.flip(0))
-    return log_partition_from_weights(rbm, base_bias, log_w, -1)
-
-
 log_z_16 = exact_log_partition(small)
 direct = ais(small, black_white_bias, num_betas=2)[0]
 print(f"plain importance sampling misses {log_z_16 - direct:.0f} nats of log Z")
@@ -1239,7 +1302,7 @@ def report(name, rbm, samples, *, algorithm, published, source):
             metric,
             -free_energy.mean() - log_z,
             unit="nats",
-            standard_error=math.hypot(free_energy.std() / len(x_test) ** 0.5, error),
+            standard_error=math.hypot(standard_error_of_mean(free_energy), error),
             protocol=f"{P.num_hidden} hidden, {algorithm}, {P.epochs} epochs, static stochastic "
             f"binarisation, {len(x_train):,} training images, all test images, "
             f"{method} with {P.num_betas:,} temperatures, 100 chains",

@@ -775,7 +775,6 @@ checks.close(
 r"""
 The best-documented small machine is that of {cite:t}`pydeep`: pixels thresholded at one half, 60,000 training images, centred PCD-1 with batches of 100 and a rate of 0.01 for 50 epochs, visible biases that start at the logits of the pixel means.
 We keep data and machine and change two things: the rate falls from 0.06 to 0, and each step takes three sweeps, which cost little with so few units.
-Higher rates reach a likelihood like this one sooner, but the particles lag behind, and now and then the machine keeps a lump of probability in a place where no particle is.
 Every epoch ends with the exact log-likelihood of the 10,000 test images.
 """
 

@@ -110,6 +110,11 @@ def test_a_figure_without_words(copy, key):
     assert guards.figures_without_words(copy)
 
 
+def test_a_film_without_caption(copy):
+    replace(copy / "notebooks" / "rbm.py", '    caption="', '    labels_of="')
+    assert guards.figures_without_words(copy)
+
+
 def test_a_lecture_missing_from_the_toc(copy):
     assert not guards.missing_from_toc(copy)
     replace(copy / "_toc.yml", "      - file: notebooks/rbm\n", "      - file: notebooks/nothing\n")

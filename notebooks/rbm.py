@@ -187,8 +187,10 @@ The graph of a restricted Boltzmann machine. Given one row, the units of the oth
 Because no two hidden units are joined, $e^{-E}$ is a product over the hidden units, and the sum over all $2^H$ hidden states is a product of $H$ sums of two terms:
 
 $$
-\sum_h e^{-E(v, h)} = e^{b \cdot v} \prod_j \sum_{h_j = 0}^{1} e^{h_j (c_j + (v^\top W)_j)}
-= e^{b \cdot v} \prod_j \bigl(1 + e^{c_j + (v^\top W)_j}\bigr) .
+\begin{aligned}
+\sum_h e^{-E(v, h)} &= e^{b \cdot v} \prod_j \sum_{h_j = 0}^{1} e^{h_j (c_j + (v^\top W)_j)} \\
+&= e^{b \cdot v} \prod_j \bigl(1 + e^{c_j + (v^\top W)_j}\bigr) .
+\end{aligned}
 $$
 
 What is left is a *free energy* of $v$ alone, and two conditionals that are products:
@@ -486,8 +488,10 @@ r"""
 The log-likelihood is $\log p(v) = -F(v) - \log Z$, and the gradient of $\log Z$ is a mean over the model:
 
 $$
-\nabla \log Z = \frac{1}{Z} \sum_v \nabla e^{-F(v)} = \sum_v \frac{e^{-F(v)}}{Z}\, \bigl(-\nabla F(v)\bigr)
-= \langle -\nabla F \rangle_\text{model} .
+\begin{aligned}
+\nabla \log Z &= \frac{1}{Z} \sum_v \nabla e^{-F(v)} \\
+&= \sum_v \frac{e^{-F(v)}}{Z}\, \bigl(-\nabla F(v)\bigr) = \langle -\nabla F \rangle_\text{model} .
+\end{aligned}
 $$ (eq-rbm-log-z)
 
 So the mean log-likelihood of the data has the gradient

@@ -122,6 +122,13 @@ checks.close(
     0.5 / 99**0.5,
     rtol=1e-6,
 )
+by_library = torch.distributions.Bernoulli(logits=base_bias).log_prob(x_test).sum(1)
+checks.close(
+    "independent pixels, against torch.distributions",
+    independent,
+    by_library,
+    rtol=1e-5,
+)
 
 # %% [markdown]
 r"""
@@ -749,6 +756,25 @@ checks.unbiased(
     "CD-1 after 50 steps: they are those of one sweep", samples, p_data @ T @ V
 )
 
+# With biases of a thousand every unit is fixed, so that nine steps can be done by hand:
+# five images in batches of two, rates 0.9, 0.8, ..., 0.1.
+frozen = RBM(1, 2).double().requires_grad_(False)
+for parameter, value in zip(
+    frozen.parameters(), ([[0, 0]], [1e3], [-1e3, 1e3]), strict=True
+):
+    parameter.copy_(torch.tensor(value))
+list(
+    train(frozen, torch.zeros(5, 1).double(), epochs=3, batch_size=2, learning_rate=0.9)
+)
+first_epoch, all_epochs = 0.9 + 0.8 + 0.7, 4.5
+by_hand = [first_epoch / 2, -first_epoch / 2, 1e3 - all_epochs, -1e3, 1e3]
+checks.close(
+    "nine steps: W, b, c",
+    nn.utils.parameters_to_vector(frozen.parameters()),
+    by_hand,
+    rtol=1e-6,
+)
+
 # %% [markdown]
 r"""
 ## A machine whose likelihood is known exactly
@@ -1258,6 +1284,32 @@ def train_and_watch(persistent):
     return rbm, v_model, history
 
 
+# %% [markdown]
+r"""
+Without weights a machine is the model of independent pixels, about which everything is known: the monitors must say so.
+"""
+
+# %% tags=["check"]
+blank = new_machine(P.num_hidden, base_bias)
+blank.W.zero_()
+seen = watch(blank, x_test[:1], x_test[1:2])
+p, sample = torch.sigmoid(base_bias), x_test[:5000]
+wrong = (
+    sample * (1 - p) + (1 - sample) * p
+)  # probability that a pixel comes back changed
+log_right = 784 * torch.log1p(-wrong)
+error_pseudo = (log_right.var(1).mean().item() / (4 * len(sample))) ** 0.5
+error_pixels = (wrong * (1 - wrong)).sum().item() ** 0.5 / len(sample)
+name = "log-likelihood by AIS (nats)"
+checks.close("without weights, " + name, seen[name], baseline, rtol=1e-5)
+name = "pseudo-likelihood (nats)"
+checks.unbiased("without weights, " + name, seen[name], log_right.mean(), error_pseudo)
+name = "reconstruction error (pixels)"
+checks.unbiased(
+    "without weights, " + name, seen[name], wrong.sum(1).mean(), error_pixels
+)
+
+# %%
 pcd, pcd_particles, pcd_history = train_and_watch(persistent=True)
 cd, cd_samples, cd_history = train_and_watch(persistent=False)
 

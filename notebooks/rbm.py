@@ -800,6 +800,14 @@ checks.close(
     log_z,
     rtol=1e-14,
 )
+wide = small_machine(1.0, num_hidden=16)
+by_visible = torch.logsumexp(-wide.free_energy(V), 0)
+checks.close(
+    "log Z over 65,536 hidden, against 64 visible states",
+    exact_log_partition(wide),
+    by_visible,
+    rtol=1e-13,
+)
 
 # %% [markdown]
 r"""
@@ -1385,6 +1393,11 @@ cd_forward, cd_reverse = report(
 )
 
 # %% tags=["check"]
+checks.at_most(
+    "log-probabilities of binary images",
+    [pcd_forward, pcd_reverse, cd_forward, cd_reverse],
+    0,
+)
 if run.on_mnist and run.profile != "smoke":
     name = "reconstruction error (pixels)"
     ratio = cd_history[P.epochs][name] / pcd_history[P.epochs][name]

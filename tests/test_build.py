@@ -6,7 +6,7 @@ import shutil
 import pytest
 from book_extension import number, results_markdown
 
-from book import fingerprint
+from book import digests, fingerprint, forget_edited
 from repo import ROOT
 
 
@@ -39,6 +39,21 @@ def test_a_new_or_renamed_module_changes_the_fingerprint(copy):
 def test_profile_and_data_set_change_the_fingerprint():
     prints = {fingerprint(profile, data) for profile in ("smoke", "quick") for data in ("MNIST", "digits")}
     assert len(prints) == 4
+
+
+def test_an_edit_during_a_build_is_not_lost(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    page = tmp_path / "notebooks" / "rbm.ipynb"
+    page.write_text("before")
+    doctree = tmp_path / "doctrees" / "notebooks" / "rbm.doctree"
+    doctree.parent.mkdir(parents=True)
+    doctree.touch()
+    (tmp_path / "sources.json").write_text(json.dumps(digests(tmp_path)))
+    forget_edited(tmp_path, digests(tmp_path))
+    assert doctree.exists()
+    page.write_text("after")
+    forget_edited(tmp_path, digests(tmp_path))
+    assert not doctree.exists()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,21 @@ def fingerprint(profile: str, dataset: str, root: Path = ROOT) -> str:
     return digest.hexdigest()[:12]
 
 
+def digests(root: Path = ROOT) -> dict[str, str]:
+    """Hash of each page's source: Sphinx goes by file times, and misses an edit made while the page was being run."""
+    sources = [*(root / "notebooks").glob("*.ipynb"), *(root / "book").glob("*.md")]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(sources)}
+
+
+def forget_edited(build: Path, now: dict[str, str]) -> None:
+    """Make Sphinx read again every page whose source is not the one that was last rendered."""
+    record = build / "sources.json"
+    rendered = json.loads(record.read_text()) if record.is_file() else {}
+    for name in (name for name, digest in now.items() if rendered.get(name) != digest):
+        for doctree in build.glob(f"doctrees/*/{Path(name).stem}.doctree"):
+            doctree.unlink()
+
+
 def forget(build: Path, cache: Path, lecture: str) -> None:
     """Make `lecture` run again: drop its outputs from the cache, and the page that was read with them."""
     if cache.is_dir():
@@ -86,6 +101,8 @@ def main() -> int:
     for lecture in lectures():
         if not (results / f"{lecture}.json").is_file():
             forget(build, cache, lecture)
+    sources = digests()
+    forget_edited(build, sources)
     before = {path: path.stat().st_mtime_ns for path in results.glob("*.json")}
 
     write_configuration(ROOT)
@@ -94,6 +111,8 @@ def main() -> int:
     executed = [path.stem for path in sorted(results.glob("*.json")) if before.get(path) != path.stat().st_mtime_ns]
     if executed:
         render(ROOT, build, settings)  # the page of results can be written only now that there are some
+
+    (build / "sources.json").write_text(json.dumps(sources))
 
     if found := problems(build / "html", lectures(), profile):
         raise SystemExit("the pages are not fit to be read:\n" + "\n".join(found))

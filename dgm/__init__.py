@@ -2,13 +2,14 @@
 
 Importing `dgm` loads no deep-learning framework.  Modules that need one say so in their first line.
 
-Import it before torch: it tells the threads of OpenMP, which torch starts, to sleep while they wait.  By default they
-spin, which costs nothing on an idle machine, and makes a training step many times slower on one that does other work.
+Import it before torch: it tells the threads of GNU OpenMP, which torch starts, to spin only briefly while they wait for
+one another and then to sleep.  By default they spin on, which is best on an idle machine and makes a training step tens
+of times slower on one that does other work; with 1,000 turns both are within some per cent of their best.
 """
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from dgm import checks, data, plotting
 from dgm.runtime import Run, start

@@ -4,7 +4,7 @@ Importing `dgm` loads no deep-learning framework.  Modules that need one say so 
 
 Import it before torch: it tells the threads of GNU OpenMP, which torch starts, to spin only briefly while they wait for
 one another and then to sleep.  By default they spin on, which is best on an idle machine and makes a training step tens
-of times slower on one that does other work; with 1,000 turns both are within some per cent of their best.
+of times slower on one that does other work; with 1,000 turns it is near its best on both.
 """
 
 import os

@@ -80,6 +80,19 @@ def run_python():
     return run
 
 
+class Handler(BaseHTTPRequestHandler):
+    """Hands each request to the `Mirror` that the server belongs to."""
+
+    def do_GET(self):
+        mirror = self.server.mirror
+        mirror.asked.append(self.path)
+        behaviour, name = self.path[1:].replace("%20", " ").split("/")
+        mirror.answer(self, behaviour, mirror.files[name])
+
+    def log_message(self, *args):
+        pass
+
+
 class Mirror:
     """A web server on this machine; the address says how it behaves: `url("good")`, `url("404")`, `url("half")`, ...
 
@@ -92,7 +105,8 @@ class Mirror:
         self.files, self.asked = {}, []
         self.closing = threading.Event()
         self.two_clients = threading.Barrier(2, timeout=30)
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.mirror = self
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
 
@@ -128,18 +142,6 @@ class Mirror:
             self.two_clients.wait()
         if not behaviour.startswith(("half", "stall")):
             request.wfile.write(content[half:])
-
-    def _handler(mirror):  # noqa: N805
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                mirror.asked.append(self.path)
-                behaviour, name = self.path[1:].replace("%20", " ").split("/")
-                mirror.answer(self, behaviour, mirror.files[name])
-
-            def log_message(self, *args):
-                pass
-
-        return Handler
 
 
 @pytest.fixture

@@ -37,16 +37,16 @@ def fingerprint(profile: str, dataset: str, root: Path = ROOT) -> str:
 def digests(root: Path = ROOT) -> dict[str, str]:
     """Hash of each page's source: Sphinx goes by file times, and misses an edit made while the page was being run."""
     sources = [*(root / "notebooks").glob("*.ipynb"), *(root / "book").glob("*.md")]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(sources)}
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(sources)}
 
 
 def forget_edited(build: Path, now: dict[str, str]) -> None:
     """Make Sphinx read again every page whose source is not the one that was last rendered."""
     record = build / "sources.json"
     rendered = json.loads(record.read_text()) if record.is_file() else {}
-    for name in (name for name, digest in now.items() if rendered.get(name) != digest):
-        for doctree in build.glob(f"doctrees/*/{Path(name).stem}.doctree"):
-            doctree.unlink()
+    for name, digest in now.items():
+        if rendered.get(name) != digest:
+            (build / "doctrees" / name).with_suffix(".doctree").unlink(missing_ok=True)
 
 
 def forget(build: Path, cache: Path, lecture: str) -> None:
@@ -85,8 +85,9 @@ def render(source: Path, build: Path, settings: dict[str, str]) -> None:
 def main() -> int:
     """Build, check the pages, say where the book is and how long each lecture took."""
     started = time.perf_counter()
-    if stale := [path.name for path, text in sync.expected().items() if not path.exists() or path.read_text() != text]:
-        raise SystemExit(f"out of step with what they are made from: {', '.join(stale)}.  Run `make sync`.")
+    if stale := sync.out_of_step():
+        names = ", ".join(path.name for path in stale)
+        raise SystemExit(f"out of step with what they are made from: {names}.  Run `make sync`.")
     profile = profile_name()
     print(f"building the profile {profile}; the first build gets MNIST and runs every lecture, which takes minutes")
     digits = load_digits()

@@ -12,7 +12,7 @@ import jupytext
 import yaml
 
 from repo import ROOT, lectures
-from sync import expected
+from sync import out_of_step
 
 TAGS = {"parameters", "bootstrap", "imports", "check", "plot", "exercise", "solution"}
 BOOK_TAGS = {"hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell", "full-width"}
@@ -57,11 +57,7 @@ def pairs_out_of_step(root: Path = ROOT) -> list[str]:
 
 def generated_files_out_of_step(root: Path = ROOT) -> list[str]:
     """The address of `_config.yml` stands in README, badges and bootstrap cells; the README lists all lectures."""
-    return [
-        f"{path.relative_to(root)} is out of step: run `make sync`"
-        for path, text in expected(root).items()
-        if path.suffix != ".ipynb" and path.read_text() != text
-    ]
+    return [f"{path.relative_to(root)} is out of step: run `make sync`" for path in out_of_step(root)]
 
 
 def missing_from_toc(root: Path = ROOT) -> list[str]:
@@ -99,34 +95,33 @@ def unknown_tags(root: Path = ROOT) -> list[str]:
     ]
 
 
-class _Bare(ast.NodeTransformer):
-    """A syntax tree without docstrings, annotations and the imports that only these need."""
-
-    def _strip(self, node: Any) -> Any:
-        self.generic_visit(node)
-        if ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        if hasattr(node, "returns"):
+def _without_words(tree: ast.AST) -> ast.AST:
+    """The same syntax tree without docstrings and annotations; `x: int = 1` becomes `x = 1`, `x: int` goes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None
-        return node
-
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _strip  # noqa: N815  the names ast calls
-
-    def visit_arg(self, node: ast.arg) -> ast.arg:
-        """An argument without its annotation."""
-        node.annotation = None
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
-        """`x: int = 1` as `x = 1`."""
-        return ast.Assign(targets=[node.target], value=node.value, lineno=0) if node.value else None
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+            node.body = node.body[1:]
+        for block in ("body", "orelse", "finalbody"):
+            if isinstance(statements := getattr(node, block, None), list):
+                bare_ones = [
+                    ast.Assign(targets=[statement.target], value=statement.value, lineno=0)
+                    if isinstance(statement, ast.AnnAssign)
+                    else statement
+                    for statement in statements
+                    if not (isinstance(statement, ast.AnnAssign) and statement.value is None)
+                ]
+                setattr(node, block, bare_ones)
+    return tree
 
 
 def bare(source: str, name: str) -> str | None:
     """The definition of `name` in `source` as a syntax tree without docstrings, comments and annotations."""
     for node in ast.parse(source).body:
         if getattr(node, "name", None) == name:
-            return ast.dump(_Bare().visit(node))
+            return ast.dump(_without_words(node))
     return None
 
 

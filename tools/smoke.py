@@ -40,19 +40,8 @@ def main() -> int:
         "DGM_DATASET": load_digits().name,
         "DGM_THREADS": str(max(1, cores // workers)),  # two pools of two threads on two cores would fight
     }
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-c",
-        os.devnull,
-        "--rootdir",
-        str(STAGE),
-        "-p",
-        "no:cacheprovider",
-        "-q",
-    ]
-    command += ["--nbmake", "--overwrite", "--nbmake-timeout=300", "--durations=0", "-n", str(workers)]
+    command = [sys.executable, "-m", "pytest", "-q", "--nbmake", "--overwrite", "--nbmake-timeout=300", "--durations=0"]
+    command += ["-n", str(workers), "-c", os.devnull, "--rootdir", str(STAGE), "-p", "no:cacheprovider"]
     command += [str(STAGE / "notebooks" / f"{lecture}.ipynb") for lecture in lectures()]
     if status := subprocess.run(command, cwd=STAGE, check=False).returncode:
         return status

@@ -19,9 +19,9 @@ from repo import ROOT, lectures, repository, title
 TABLE = re.compile(r"(<!-- lectures -->\n).*?(<!-- /lectures -->)", re.DOTALL)
 
 
-def notebook_text(script: Path) -> str:
-    """The `.ipynb` of a lecture, a pure function of its `.py`: no outputs, cell ids from their content."""
-    notebook = jupytext.read(script)
+def notebook_text(script: str) -> str:
+    """The `.ipynb` of a lecture, a pure function of the text of its `.py`: no outputs, cell ids from their content."""
+    notebook = jupytext.reads(script, fmt="py:percent")
     seen: set[str] = set()
     for cell in notebook.cells:
         content, copy = f"{cell.cell_type}\n{cell.source}", 0
@@ -61,25 +61,27 @@ def expected(root: Path = ROOT) -> dict[Path, str]:
     texts = {}
     for script in sorted((root / "notebooks").glob("*.py")):
         texts[script] = with_address(script.read_text(), root)
-    for script in list(texts):
-        texts[script.with_suffix(".ipynb")] = with_address(notebook_text(script), root)
+        texts[script.with_suffix(".ipynb")] = notebook_text(texts[script])
     readme = root / "README.md"
     table = lecture_table(root)
     texts[readme] = TABLE.sub(lambda found: found[1] + table + found[2], with_address(readme.read_text(), root))
     return texts
 
 
+def out_of_step(root: Path = ROOT) -> dict[Path, str]:
+    """Each generated file that is not what it must be, with what must stand in it."""
+    return {path: text for path, text in expected(root).items() if not path.exists() or path.read_text() != text}
+
+
 def main() -> int:
     """Write or check; return the exit status."""
-    stale = [path for path, text in expected().items() if not path.exists() or path.read_text() != text]
-    if "--check" in sys.argv:
-        for path in stale:
-            print(f"{path.relative_to(ROOT)} is out of step: run `make sync`")
-        return bool(stale)
-    for path in stale:
-        path.write_text(expected()[path])
-        print(f"wrote {path.relative_to(ROOT)}")
-    return 0
+    check = "--check" in sys.argv
+    stale = out_of_step()
+    for path, text in stale.items():
+        if not check:
+            path.write_text(text)
+        print(f"{path.relative_to(ROOT)} {'is out of step: run `make sync`' if check else 'written'}")
+    return bool(stale) if check else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,97 @@
+"""What a run finds around it: profile, build folder, threads, device, commit.  Imports no framework."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+PROFILES = ("smoke", "quick", "full")
+
+
+def profile_name(default: str = "quick") -> str:
+    """Name of the run profile, from the environment variable `DGM_PROFILE`.
+
+    Raises:
+        ValueError: the variable holds no known profile.
+    """
+    name = os.environ.get("DGM_PROFILE") or default
+    if name not in PROFILES:
+        raise ValueError(f"DGM_PROFILE: expected one of {', '.join(PROFILES)}, got {name!r}")
+    return name
+
+
+def build_folder() -> Path:
+    """Folder of everything that is built: `DGM_BUILD`, else `_build` of the book, else `_build` here.
+
+    The book is the nearest folder upwards that holds `_toc.yml`; in Colab there is none.
+    """
+    if named := os.environ.get("DGM_BUILD"):
+        return Path(named)
+    here = Path.cwd()
+    book = next((folder for folder in (here, *here.parents) if (folder / "_toc.yml").is_file()), here)
+    return book / "_build"
+
+
+def seed_everything(seed: int) -> None:
+    """Seed NumPy's global generator and those of torch and Keras, where they are loaded.
+
+    Deterministic algorithms are asked for too; an operation that has none warns instead of failing.
+    """
+    np.random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        # cuBLAS reads this at its first call; without it its results may differ from run to run.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    if keras := sys.modules.get("keras"):
+        keras.utils.set_random_seed(seed)
+
+
+def set_threads() -> int:
+    """Apply `DGM_THREADS`, if it is set, and return the number of threads that a matrix product uses."""
+    wanted = os.environ.get("DGM_THREADS")
+    if wanted is not None and not (wanted.isdecimal() and int(wanted) > 0):
+        raise ValueError(f"DGM_THREADS: expected a positive whole number, got {wanted!r}")
+    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    if wanted and torch:
+        torch.set_num_threads(int(wanted))
+    if wanted and tensorflow:
+        with contextlib.suppress(RuntimeError):  # raised when TensorFlow has already started its threads
+            tensorflow.config.threading.set_intra_op_parallelism_threads(int(wanted))
+    if torch:
+        return torch.get_num_threads()
+    return int(wanted) if wanted else os.cpu_count() or 1
+
+
+def find_device() -> tuple[str, str]:
+    """The device, as its framework names it, and the hardware in words: CUDA, else MPS, else CPU."""
+    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    if torch and torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name()
+    if torch and torch.backends.mps.is_available():
+        return "mps", f"Apple {platform.machine()}"
+    if tensorflow and not torch and tensorflow.config.list_physical_devices("GPU"):
+        return "gpu", "GPU"
+    return "cpu", f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+
+def commit() -> str:
+    """The commit that runs, with `+changes` behind it when the tree differs, or `unknown` outside a checkout."""
+    if named := os.environ.get("DGM_COMMIT"):
+        return named
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -124,7 +124,7 @@ def train(
                 chain = gibbs(rbm, v_data)
             for _ in range(k):
                 v_model = next(chain)
-            weights = torch.full((len(v_data) + len(v_model),), -1 / len(v_model), device=x.device, dtype=x.dtype)
+            weights = x.new_full((len(v_data) + len(v_model),), -1 / len(v_model))
             weights[: len(v_data)] = 1 / len(v_data)
             gradient = phase_gradient(rbm, torch.cat([v_data, v_model]), weights)
             if centred:

@@ -1,4 +1,4 @@
-"""Handwritten digits as NumPy arrays: MNIST where it can be had, an embedded substitute where not.  No framework."""
+"""Data as NumPy arrays: MNIST where it can be had, an embedded substitute where not, and 2-D toys.  No framework."""
 
 from __future__ import annotations
 
@@ -12,8 +12,20 @@ from pathlib import Path
 import numpy as np
 
 from dgm._download import DataError, MirrorsFailed, fetch, sha256
+from dgm._toys import GaussianMixture, ring_of_gaussians
 
-__all__ = ["DataError", "Digits", "MirrorsFailed", "binarise", "dequantise", "fetch_mnist", "load_digits", "read_idx"]
+__all__ = [
+    "DataError",
+    "Digits",
+    "GaussianMixture",
+    "MirrorsFailed",
+    "binarise",
+    "dequantise",
+    "fetch_mnist",
+    "load_digits",
+    "read_idx",
+    "ring_of_gaussians",
+]
 
 # The first is where torchvision looks too; the second is kept by the Common Visual Data Foundation.
 MIRRORS = (

@@ -1,0 +1,1607 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_markers: r"""
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+r"""
+# Deep energy-based models
+
+At the end of this lecture you will be able to
+
+1. turn a neural network into a density, and say when that works;
+2. combine models by adding their energies, and clean a picture with ratios of probabilities alone;
+3. train an energy by sampling, with short Langevin chains and a replay buffer, and say what breaks without its precautions;
+4. prove that contrastive divergence with one small Langevin step is score matching;
+5. train an energy without sampling it, by telling data from noise, and get $\log Z$ as a by-product;
+6. use an energy to find unusual images, and say how far to trust it.
+
+- **You need** [Langevin sampling](langevin.ipynb) and the two phases of [Boltzmann machines](boltzmann_machines.ipynb); some PyTorch.
+- **Sources:** {cite:t}`du2019`, {cite:t}`nijkamp2020`, {cite:t}`gutmann2012`, {cite:t}`gao2020`, {cite:t}`hyvarinen2007`, {cite:t}`hinton2002`.
+- **Time:** a page to read in an hour; it computes for about two minutes on two cores.
+"""
+
+# %% tags=["bootstrap", "remove-cell"]
+# In Colab this installs the helper package of the book; elsewhere it does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
+    source = "dgm @ git+https://github.com/OWNER/REPO@main"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+
+# %% tags=["imports"]
+import copy
+import math
+from itertools import islice
+
+import dgm
+from dgm import checks, plotting
+from dgm.samplers import langevin, score_of
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+# %% tags=["parameters"]
+PARAMETERS = {  # smoke, quick, full
+    "num_denoised": (20, 200, 1_000),  # images for the de-noising test
+    "ring_steps": (60, 1_500, 6_000),  # of the two-dimensional energy
+    "nce_steps": (60, 6_000, 20_000),
+    "flow_steps": (40, 1_000, 5_000),
+    "image_steps": (20, 1_500, 20_000),  # of the energy of images
+    "ablation_steps": (20, 800, 2_000),  # of the runs that are meant to fail
+    "chain_length": (5, 20, 40),  # Langevin steps for one training step on images
+}
+
+# %%
+run = dgm.start("energy_models", parameters=PARAMETERS, data="mnist")
+P = run.parameters
+
+# %% [markdown]
+r"""
+## The problem in one picture
+
+The target of the first half of this lecture is a ring of eight Gaussians, because there everything can be checked: its density is known, and integrals over the plane are sums over a grid.
+From points like those on the left we want a function like the one on the right.
+Points in the plane are too small a matter for a GPU; the images at the end will use one if there is one.
+"""
+
+# %%
+target = dgm.data.ring_of_gaussians(8, radius=2.0, std=0.3)
+ring = torch.from_numpy(target.sample(200_000, rng=run.rng)).float()
+
+side = torch.linspace(-5, 5, 201, dtype=torch.float64)
+plane = torch.cartesian_prod(side, side)
+cell = 0.05**2  # area that belongs to a grid point
+target_log_prob = torch.from_numpy(target.log_prob(plane.numpy()))
+plane = plane.float()
+
+
+def integral(log_values):
+    """log of the integral over the plane of exp(log_values), in double precision."""
+    return torch.logsumexp(log_values.double(), 0).item() + math.log(cell)
+
+
+# %% tags=["check"]
+checks.close(
+    "integral of the target over the grid", integral(target_log_prob), 0, atol=1e-9
+)
+far = ring.norm(dim=1).mean()
+checks.at_most("mean distance of the data from the ring", abs(far - 2.0), 0.1)
+
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: 2,000 data. Right: the density that they come from.", "name": "fig-em-problem"}, "image": {"alt": "Two panels. On the left eight clouds of points on a circle. On the right eight dark round spots at the same places on a white ground."}}
+def heat_map(ax, log_density):
+    """Density on the grid, dark where it is high."""
+    picture = log_density.double().exp().reshape(201, 201).T
+    ax.imshow(picture, extent=(-5, 5, -5, 5), origin="lower", interpolation="bilinear")
+    ax.set(xlim=(-3.6, 3.6), ylim=(-3.6, 3.6), xticks=[], yticks=[])
+    ax.grid(False)
+
+
+def scatter(ax, points):
+    ax.plot(*points.T, ".", color=plotting.COLOURS[0], markersize=2)
+    ax.set(aspect="equal", xlim=(-3.6, 3.6), ylim=(-3.6, 3.6), xticks=[], yticks=[])
+    ax.grid(False)
+
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.4))
+scatter(left, ring[:2_000])
+heat_map(right, target_log_prob)
+
+# %% [markdown]
+r"""
+| symbol | in code | meaning |
+|---|---|---|
+| $E_\theta(x)$ | `energy` | a network with one number for each point, in nats |
+| $Z(\theta)$ | `log_z` | its partition function, always as the logarithm |
+| $s_\theta(x) = -\nabla_x E_\theta$ | `score_of(energy)` | score |
+| $p$, $p_\theta$, $q$ | | data, model, noise |
+| $\eta$ | `step_size` | step size of Langevin |
+| $c$ | `log_z` of the estimate | $\log Z$ as a parameter that is learned |
+"""
+
+# %% [markdown]
+r"""
+## Any network, if the integral is finite
+
+**Every function $E$ with a finite integral of $e^{-E}$ is a density, and nothing else is asked of it:**
+
+$$
+p_\theta(x) = \frac{e^{-E_\theta(x)}}{Z(\theta)},
+\qquad
+Z(\theta) = \int e^{-E_\theta(x)}\, \mathrm{d}x .
+$$ (eq-em-density)
+
+No inverse, no order of the variables, no Jacobian: this is the most flexible of all families, and the price is $Z$.
+
+```{margin}
+**Watch for** "any function can be turned into a probability".
+The constant function can't, on the whole line.
+```
+
+The condition is not empty.
+A network of the usual kind grows at most linearly and may do so downwards, and then the integral is infinite.
+So we add a parabola, which wins in the end in every direction; on images a bounded domain will do the same.
+
+$$
+E_\theta(x) = f_\theta(x) + \frac{|x|^2}{2 w^2}
+$$ (eq-em-confined)
+"""
+
+
+# %%
+class Energy(nn.Module):
+    def __init__(self, hidden_dim=64, *, unit=0.25, width=2.0):
+        super().__init__()
+        self.unit, self.width = (
+            unit,
+            width,
+        )  # length of the finest detail; of the parabola
+        self.f = nn.Sequential(
+            nn.Linear(2, hidden_dim),
+            nn.SiLU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.SiLU(),
+            nn.Linear(hidden_dim, 1),
+        )
+
+    def forward(self, x):
+        confinement = x.square().sum(1) / (2 * self.width**2)
+        return self.f(x / self.unit).squeeze(1) + confinement
+
+
+@torch.no_grad()
+def log_partition(energy):
+    return integral(-energy(plane))
+
+
+@torch.no_grad()
+def kl_from_target(energy):
+    """KL(target || model) in nats, by quadrature with the model's own log Z."""
+    log_model = -energy(plane).double() - log_partition(energy)
+    return (target_log_prob.exp() * (target_log_prob - log_model)).sum().item() * cell
+
+
+# %% [markdown]
+r"""
+The input is measured in units of the finest detail: a network that is fed with small numbers learns smooth functions first and details late.
+We test the two integrals on Gaussians, where they are known, and look at what the parabola is for.
+"""
+
+
+# %% tags=["check"]
+def parabola(variance):
+    return lambda x: x.double().square().sum(1) / (2 * variance)
+
+
+checks.close(
+    "log Z of a parabola", log_partition(parabola(0.5)), math.log(math.pi), rtol=1e-6
+)
+entropy = -(target_log_prob.exp() * target_log_prob).sum().item() * cell
+cross = math.log(2 * math.pi) + (2.0**2 + 2 * 0.3**2) / 2
+# The grid ends at five standard deviations, beyond which there is 1e-6 of the Gaussian.
+checks.close(
+    "KL from the ring to N(0, I)",
+    kl_from_target(parabola(1.0)),
+    cross - entropy,
+    atol=1e-5,
+)
+fresh = Energy()
+outside = 1e4 * torch.randn(1_000, 2)
+with torch.no_grad():
+    checks.at_least("energy far outside, with the parabola", fresh(outside), 1.0)
+    bare = fresh.f(outside / fresh.unit)
+checks.at_most("lowest energy far outside, without it", bare.min(), -1.0)
+
+# %% [markdown]
+r"""
+## Adding energies multiplies densities
+
+**The sum of two energies is the energy of a *product of experts* {cite:p}`hinton2002`: a point is likely if both experts find it likely.**
+Its normaliser is an integral of its own:
+
+$$
+p_{12}(x) = \frac{p_1(x)\, p_2(x)}{\int p_1(x')\, p_2(x')\, \mathrm{d}x'},
+\qquad
+Z_{12} = Z_1 Z_2 \int p_1\, p_2\, \mathrm{d}x .
+$$ (eq-em-product)
+
+```{margin}
+**Watch for** "divide by the total volume of all models".
+$Z_1 Z_2$ normalises nothing here; the overlap is missing.
+```
+
+For two Gaussians the overlap is a Gaussian in the difference of their means, $\int p_1 p_2 = N(\mu_1 - \mu_2;\, 0,\, \sigma_1^2 + \sigma_2^2)$.
+"""
+
+# %% tags=["check"]
+u = torch.linspace(-20, 20, 40_001, dtype=torch.float64)
+du = (u[1] - u[0]).item()
+mu, sigma = (0.0, 2.0), (1.0, 1.5)
+energies = [(u - m) ** 2 / (2 * s**2) for m, s in zip(mu, sigma, strict=True)]
+z_1, z_2 = (torch.exp(-e).sum().item() * du for e in energies)
+z_12 = torch.exp(-energies[0] - energies[1]).sum().item() * du
+variance = sigma[0] ** 2 + sigma[1] ** 2
+overlap = math.exp(-((mu[0] - mu[1]) ** 2) / (2 * variance)) / math.sqrt(
+    2 * math.pi * variance
+)
+checks.close("Z of the product", z_12, z_1 * z_2 * overlap, rtol=1e-11)
+checks.at_least("Z_1 Z_2, which is said to be Z_12, over Z_12", z_1 * z_2 / z_12, 8)
+
+
+# %%
+def annulus(x):
+    """Expert 1: near the circle of radius 2."""
+    return (x.norm(dim=1) - 2) ** 2 / (2 * 0.3**2)
+
+
+def stripes(x):
+    """Expert 2: at heights near a multiple of 2.4."""
+    return 4 * (1 - torch.cos(2 * math.pi * x[:, 1] / 2.4)) + x[:, 0] ** 2 / 18
+
+
+def both(x):
+    return annulus(x) + stripes(x)
+
+
+experts = {"circle": annulus, "stripes": stripes, "sum of energies": both}
+
+# %% tags=["check"]
+logs = {
+    name: -energy(plane) - log_partition(energy) for name, energy in experts.items()
+}
+for name, log_density in logs.items():
+    checks.close(f"{name}: integral", integral(log_density), 0, atol=1e-6)
+log_overlap = integral(logs["circle"] + logs["stripes"])
+checks.close(
+    "log Z of the product, from Z_1, Z_2 and the overlap",
+    log_partition(both),
+    log_partition(annulus) + log_partition(stripes) + log_overlap,
+    atol=1e-5,
+)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Two experts and their product: the third energy is the sum of the first two.", "name": "fig-em-product"}, "image": {"alt": "Three panels: a grey ring, three horizontal stripes, and the places where ring and stripes meet, two pairs of spots at the sides and one spot each at top and bottom."}}
+fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.6))
+for ax, (name, log_density) in zip(axes, logs.items(), strict=True):
+    heat_map(ax, log_density)
+    ax.set(xlabel=name)
+
+# %% [markdown]
+r"""
+## Much can be done without $Z$
+
+**Ratios of probabilities need no $Z$, and many questions ask for no more: which of two pictures is more likely?**
+A picture $x$ of black and white pixels was damaged: each pixel was turned with probability $\epsilon$.
+With spins, $\pm 1$ for ink and paper, a *Markov random field* says what pictures are like, and how damage happens {cite:p}`besag1986`:
+
+$$
+E(y \mid x) = -\beta \sum_{\langle i j \rangle} y_i y_j
+- h \sum_i x_i y_i,
+\qquad
+h = \frac{1}{2} \log \frac{1 - \epsilon}{\epsilon} .
+$$ (eq-em-mrf)
+
+The first sum runs over neighbours and likes equal ones; it is the Ising model.
+The second is the exact log-likelihood of the damage, up to a constant.
+To change one pixel we need only its neighbours: with $m_i = \beta \sum_{j \sim i} y_j + h x_i$
+
+$$
+p(y_i = 1 \mid \text{all others}) = \sigma(2 m_i) .
+$$ (eq-em-mrf-conditional)
+
+Two programs follow.
+*Iterated conditional modes* puts each pixel to its more likely value and can only lower the energy.
+*Gibbs sampling* draws it, and the mean over the draws is the posterior probability of ink in each pixel.
+On a chess-board all white squares can be updated at once, since no two of them are neighbours.
+"""
+
+
+# %%
+def field(y, x, beta, h):
+    """m_i for pictures (num_images, height, width) of spins; outside there is nothing."""
+    padded = F.pad(y, (1, 1, 1, 1))
+    neighbours = (
+        padded[:, 2:, 1:-1]
+        + padded[:, :-2, 1:-1]
+        + padded[:, 1:-1, 2:]
+        + padded[:, 1:-1, :-2]
+    )
+    return beta * neighbours + h * x
+
+
+def mrf_energy(y, x, beta, h):
+    pairs = (y[:, 1:] * y[:, :-1]).sum((1, 2)) + (y[:, :, 1:] * y[:, :, :-1]).sum(
+        (1, 2)
+    )
+    return -beta * pairs - h * (x * y).sum((1, 2))
+
+
+def chess_board(y):
+    rows, columns = (torch.arange(n, device=y.device) for n in y.shape[1:])
+    white = (rows[:, None] + columns) % 2 == 0
+    return white, ~white
+
+
+def iterated_modes(y, x, beta, h):
+    """Yields y after each sweep."""
+    while True:
+        for squares in chess_board(y):
+            m = field(y, x, beta, h)
+            y = torch.where(squares & (m != 0), m.sign(), y)
+        yield y
+
+
+def gibbs_spins(y, x, beta, h):
+    while True:
+        for squares in chess_board(y):
+            on = torch.rand_like(y) < torch.sigmoid(2 * field(y, x, beta, h))
+            y = torch.where(squares, 2.0 * on - 1, y)
+        yield y
+
+
+# %% [markdown]
+r"""
+On a 3 x 3 picture all 512 states can be listed: conditionals, marginals by Gibbs sampling, and the claim that iterated modes never go uphill.
+"""
+
+# %% tags=["check"]
+bits = torch.arange(512)[:, None] >> torch.arange(9) & 1
+states = (2.0 * bits - 1).reshape(-1, 3, 3)
+observed = (2.0 * (torch.rand(1, 3, 3) < 0.5) - 1).expand(512, -1, -1)
+p_states = torch.softmax(-mrf_energy(states, observed, 0.7, 0.4), 0)
+by_table = p_states.reshape([2] * 9)  # the last axis belongs to the first pixel
+for pixel in (0, 4):
+    axis = 8 - pixel
+    conditional = by_table.select(axis, 1) / by_table.sum(axis)
+    with_pixel_off = bits[:, pixel] == 0
+    m = field(states, observed, 0.7, 0.4).reshape(512, 9)[with_pixel_off, pixel]
+    checks.close(
+        f"pixel {pixel} given the others, against the table",
+        torch.sigmoid(2 * m),
+        conditional.flatten(),
+        atol=1e-6,
+    )
+start = torch.ones(20_000, 3, 3)
+spins = next(islice(gibbs_spins(start, observed[:1], 0.7, 0.4), 60, None))
+exact = (p_states[:, None, None] * states).sum(0)
+checks.unbiased("means of the nine spins by Gibbs sampling", spins, exact)
+after_sweep = next(iterated_modes(states, observed, 0.7, 0.4))
+change = mrf_energy(after_sweep, observed, 0.7, 0.4) - mrf_energy(
+    states, observed, 0.7, 0.4
+)
+checks.at_most("change of the energy by a sweep of modes, all 512 starts", change, 1e-6)
+
+# %% [markdown]
+r"""
+Now digits, with a tenth of the pixels turned.
+The strength $\beta$ is chosen on images of the training file; the error rates are on test images.
+"""
+
+# %%
+FLIPPED = 0.1
+H = 0.5 * math.log((1 - FLIPPED) / FLIPPED)
+
+
+def damaged(part):
+    """Clean spins and damaged ones, (num_denoised, 28, 28)."""
+    grey = run.data.vectors(part)[: P.num_denoised]
+    black = dgm.data.binarise(grey, method="threshold").reshape(-1, 28, 28)
+    clean = torch.from_numpy(2 * black - 1)
+    turned = torch.rand(clean.shape) < FLIPPED
+    return clean, torch.where(turned, -clean, clean)
+
+
+def restore(x, beta):
+    """Iterated modes, and the sign of the mean over 60 Gibbs sweeps after 20."""
+    modes = next(islice(iterated_modes(x, x, beta, H), 9, None))
+    draws = islice(gibbs_spins(x, x, beta, H), 20, 80)
+    return modes, torch.where(sum(draws) > 0, 1.0, -1.0)
+
+
+def wrong_pixels(y, clean):
+    """Share of wrong pixels of each image."""
+    return (y != clean).float().mean((1, 2))
+
+
+clean, noisy = damaged("valid")
+betas = (0.3, 0.5, 0.7, 0.9, 1.2)
+choice = [
+    [wrong_pixels(y, clean).mean() for y in restore(noisy, beta)] for beta in betas
+]
+best_modes, best_gibbs = (betas[i] for i in torch.tensor(choice).argmin(0).tolist())
+
+clean, noisy = damaged("test")
+modes, means = restore(noisy, best_modes)[0], restore(noisy, best_gibbs)[1]
+pixel_errors = {}
+for name, y, beta in (
+    ("none", noisy, None),
+    ("icm", modes, best_modes),
+    ("gibbs", means, best_gibbs),
+):
+    wrong = wrong_pixels(y, clean)
+    pixel_errors[name] = run.record(
+        f"denoise_{name}_pixel_error",
+        wrong.mean(),
+        unit="share of pixels",
+        standard_error=wrong.std() / len(wrong) ** 0.5,
+        protocol=f"{len(wrong)} thresholded test images, {FLIPPED:.0%} of the pixels turned, "
+        + (
+            f"Ising energy, beta {beta} chosen on training images"
+            if beta
+            else "as damaged"
+        ),
+    )
+
+# %% tags=["check"]
+checks.unbiased("share of turned pixels", wrong_pixels(noisy, clean), FLIPPED)
+checks.at_most(
+    "share of wrong pixels after cleaning",
+    [pixel_errors["icm"], pixel_errors["gibbs"]],
+    FLIPPED / 2,
+)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "From top to bottom: clean test images, a tenth of the pixels turned, iterated modes, mean of Gibbs samples.", "name": "fig-em-denoise"}, "image": {"alt": "Four rows of ten black and white digits. The second row is covered with isolated wrong pixels. In the third and fourth row nearly all of them are gone, and some thin strokes have gaps."}}
+rows = torch.cat([part[:10] for part in (clean, noisy, modes, means)])
+_ = plotting.image_grid((rows + 1) / 2, columns=10)
+
+# %% [markdown]
+r"""
+A model with one parameter removes most of the damage, because digits and specks differ in what their neighbours are.
+It knows nothing of digits: a network can know more.
+"""
+
+# %% [markdown]
+r"""
+## Learning by sampling
+
+**Push the energy down on data and up on what the model itself produces; the samples come from a few Langevin steps that continue where earlier ones stopped.**
+The gradient of the log-likelihood has the two phases of [Boltzmann machines](boltzmann_machines.ipynb), and automatic differentiation finds both from one number,
+
+$$
+L = \langle E_\theta \rangle_\text{data} - \langle E_\theta \rangle_\text{model} ,
+$$ (eq-em-contrast)
+
+if the samples are held fixed: $\nabla_\theta L$ is minus the gradient of the mean log-likelihood.
+$L$ itself is no loss; it is near zero for a good model and for one that knows nothing.
+
+What {cite:t}`du2019` add to make this work:
+
+- a **replay buffer**: the end points of all chains are kept, and most chains continue from a random one of them, as in persistent contrastive divergence;
+- a few of them, here one in twenty, **start anew** from noise, so that lost particles are replaced;
+- a **penalty** $\alpha\, \langle E_\theta^2 \rangle$ on data and samples, which keeps the energies near zero, where nothing else holds them: $L$ does not change when a constant is added;
+- a **clipped gradient**, so that one bad batch does no harm.
+"""
+
+
+# %%
+def contrast(energy, x_data, x_model, penalty=0.0):
+    """Number whose gradient trains `energy`, and both mean energies, in its own unit."""
+    e_data, e_model = energy(x_data), energy(x_model)
+    loss = (e_data.mean() - e_model.mean()) / energy.scale
+    size = (e_data.square().mean() + e_model.square().mean()) / energy.scale**2
+    return loss + penalty * size, e_data.mean().item(), e_model.mean().item()
+
+
+def train(
+    energy,
+    x,
+    start,
+    *,
+    num_steps,
+    step_size,
+    learning_rate,
+    chain_length=20,
+    batch_size=256,
+    penalty=0.0,
+    noise=0.0,
+    restart=0.05,
+    num_kept=8192,
+    max_norm=math.inf,
+):
+    """Yields the buffer and the mean energies of data and samples after each step."""
+    optimiser = torch.optim.Adam(energy.parameters(), betas=(0.0, 0.999))
+    score, buffer = score_of(energy), start(num_kept)
+    for step in range(num_steps):
+        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
+        x_data = x[torch.randint(len(x), (batch_size,), device=x.device)]
+        x_data = x_data + noise * torch.randn_like(x_data)
+        kept = torch.randint(num_kept, (batch_size,), device=x.device)
+        anew = torch.rand(batch_size, 1, device=x.device) < restart
+        chain = langevin(
+            torch.where(anew, start(batch_size), buffer[kept]), score, step_size
+        )
+        x_model = energy.wrap(next(islice(chain, chain_length - 1, None)))
+        buffer[kept] = x_model
+        loss, e_data, e_model = contrast(energy, x_data, x_model, penalty)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(energy.parameters(), max_norm)
+        optimiser.step()
+        yield buffer, e_data, e_model
+
+
+# %% [markdown]
+r"""
+Two attributes serve the images later: `scale`, the unit of the energy in which the optimiser works, and `wrap`, which brings points back into the domain.
+In the plane the unit is one and there is nothing to wrap.
+
+Is the gradient of `contrast` the gradient of the likelihood?
+With the grid we can form the model mean exactly, and automatic differentiation of $-\langle \log p_\theta \rangle = \langle E \rangle_\text{data} + \log Z$ gives the answer without phases.
+"""
+
+# %%
+Energy.scale = 1.0
+Energy.wrap = staticmethod(lambda x: x)
+
+# %% tags=["check"]
+small = Energy(8).double()
+few, grid_64 = ring[:500].double(), plane.double()
+weights = torch.softmax(-small(grid_64), 0).detach()  # the model, on the grid
+
+
+def flat_gradient(value):
+    return torch.cat(
+        [g.flatten() for g in torch.autograd.grad(value, small.parameters())]
+    )
+
+
+nll = small(few).mean() + torch.logsumexp(-small(grid_64), 0)
+by_hand = flat_gradient(small(few).mean() - weights @ small(grid_64))
+checks.close(
+    "phases with the exact model mean, against autograd of log Z",
+    by_hand,
+    flat_gradient(nll),
+    atol=1e-11,
+)
+draws = grid_64[torch.multinomial(weights, 40_000, replacement=True)]
+estimates = [flat_gradient(contrast(small, few, part)[0]) for part in draws.split(400)]
+# The last parameter adds a constant to the energy: it has no gradient.
+checks.close("gradient of the last bias", by_hand[-1], 0.0, atol=1e-12)
+checks.unbiased(
+    "gradient of contrast on samples", torch.stack(estimates)[:, :-1], by_hand[:-1]
+)
+loss, e_data, e_model = contrast(small, few[:2], few[2:4], 0.1)
+pair = [small(few[:2]), small(few[2:4])]
+by_formula = (
+    pair[0].mean() - pair[1].mean() + 0.1 * (pair[0] ** 2 + pair[1] ** 2).mean()
+)
+checks.close("value with penalty", loss, by_formula, atol=1e-12)
+
+# %% [markdown]
+r"""
+The parameters keep moving around the optimum, so that we evaluate their running average over the last few hundred steps, which moves less.
+"""
+
+
+# %%
+@torch.no_grad()
+def follow(average, energy, share):
+    """Move the parameters of `average` towards those of `energy`."""
+    for slow, fast in zip(average.parameters(), energy.parameters(), strict=True):
+        slow.lerp_(fast, share)
+
+
+def broad(num):
+    """Where new chains start: a Gaussian that covers the ring."""
+    return 2 * torch.randn(num, 2)
+
+
+ring_energy, history = Energy(), []
+ring_average = copy.deepcopy(ring_energy)
+steps = train(
+    ring_energy, ring, broad, num_steps=P.ring_steps, step_size=0.01, learning_rate=3e-3
+)
+for step, (particles, *_) in enumerate(steps, start=1):
+    ring_buffer = particles
+    follow(ring_average, ring_energy, 1 / min(step, 400))
+    if step % (P.ring_steps // 30) == 0:
+        history.append(
+            (step, kl_from_target(ring_energy), kl_from_target(ring_average))
+        )
+
+ebm_kl = run.record(
+    "ebm2d_kl_to_target",
+    kl_from_target(ring_average),
+    unit="nats",
+    protocol="KL(target || model) by quadrature on 201 x 201 points, eight Gaussians at "
+    f"radius 2 with sd 0.3, {P.ring_steps:,} steps with 20 Langevin steps of 0.01 each "
+    "from a replay buffer, average of the last 400 parameters",
+)
+
+# %% tags=["check"]
+checks.at_least("KL divergence", ebm_kl, 0.0)
+if run.profile != "smoke":
+    checks.at_most("KL from the target to the model", ebm_kl, 0.05)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: density of the trained energy, with its own $\\log Z$. Middle: the replay buffer at the end. Right: KL divergence from the target by quadrature, of the parameters after each step and of their average.", "name": "fig-em-ring"}, "image": {"alt": "Three panels. Eight dark spots on a circle; eight clouds of points at the same places with few points between; two falling curves on a logarithmic axis, one jagged, the smooth one ending about ten times lower than it began."}}
+fig, axes = plt.subplots(1, 3, figsize=(8.4, 2.9), width_ratios=(1, 1, 1.3))
+with torch.no_grad():
+    heat_map(axes[0], -ring_average(plane) - log_partition(ring_average))
+scatter(axes[1], ring_buffer[:2_000])
+steps, raw, averaged = zip(*history, strict=True)
+axes[2].semilogy(steps, raw, label="parameters")
+axes[2].semilogy(steps, averaged, label="average")
+axes[2].set(xlabel="step", ylabel="KL (nats)")
+_ = axes[2].legend()
+
+# %% [markdown]
+r"""
+## A small step of Langevin is score matching
+
+**If the chains start at the data and take one small step, contrastive divergence minimises the distance between the scores {cite:p}`hyvarinen2007`.**
+Let $x' = x - \eta \nabla E(x) + \sqrt{2 \eta}\, \xi$ be one Langevin step from a datum.
+For any smooth function $g$, to first order in $\eta$,
+
+$$
+\mathbb{E}_\xi\, g(x') = g(x) - \eta\, \nabla g \cdot \nabla E + \eta\, \nabla^2 g + O(\eta^2) .
+$$ (eq-em-expansion)
+
+With $g = \partial_\theta E$, the expected gradient of the contrast is
+
+$$
+\begin{aligned}
+\langle \partial_\theta E(x) \rangle - \langle \partial_\theta E(x') \rangle
+&= \eta\, \bigl\langle \nabla \partial_\theta E \cdot \nabla E - \nabla^2 \partial_\theta E \bigr\rangle \\
+&= \eta\; \partial_\theta \Bigl\langle \tfrac{1}{2} |\nabla E|^2 - \nabla^2 E \Bigr\rangle + O(\eta^2) .
+\end{aligned}
+$$ (eq-em-score-matching)
+
+The bracket is the objective of *score matching*, $J = \langle \tfrac{1}{2} |s|^2 + \nabla \cdot s \rangle$ with $s = -\nabla E$: up to a constant half the mean squared distance between the scores of model and data, and it needs neither $Z$ nor samples.
+
+We check it where all means are integrals: a double well $E = x^4/4 - \theta x^2/2$, for which $\mathbb{E}_\xi\, x'^2 = (x + \eta s)^2 + 2 \eta$ is exact.
+"""
+
+# %%
+THETA = 0.7
+p_line = torch.exp(-((u - 0.4) ** 2) / 2) / math.sqrt(2 * math.pi)  # data: N(0.4, 1)
+
+
+def line_mean(values):
+    return (p_line * values).sum().item() * du
+
+
+def cd_gradient(eta):
+    """Expected gradient of the contrast in theta; dE/dtheta = -x^2 / 2."""
+    s = -(u**3) + THETA * u
+    return line_mean(-(u**2) / 2) - line_mean(-((u + eta * s) ** 2 + 2 * eta) / 2)
+
+
+def score_matching(theta):
+    """J(theta) = mean of s^2 / 2 + s', in one dimension."""
+    return line_mean(0.5 * (-(u**3) + theta * u) ** 2 + (-3 * u**2 + theta))
+
+
+slope = (score_matching(THETA + 1e-4) - score_matching(THETA - 1e-4)) / 2e-4
+for eta in (0.1, 0.03, 0.01, 0.001):
+    print(f"eta {eta}: CD gradient / eta = {cd_gradient(eta) / eta:.4f}")
+print(f"slope of the score matching objective: {slope:.4f}")
+
+# %% tags=["check"]
+small_steps = [cd_gradient(eta) / eta for eta in (1e-3, 5e-4)]
+# What is left is of the first order in eta: it halves with it, and this removes it.
+checks.close(
+    "CD gradient / eta for eta -> 0, against the slope of score matching",
+    2 * small_steps[1] - small_steps[0],
+    slope,
+    rtol=1e-6,
+)
+checks.close(
+    "remainder at eta = 0.001 over that at 0.0005",
+    (small_steps[0] - slope) / (small_steps[1] - slope),
+    2,
+    rtol=1e-3,
+)
+
+# %% [markdown]
+r"""
+So contrastive divergence in the limit of small steps learns the score on the data and nothing about places where there are none.
+Long chains learn about those places, because particles go there.
+Score matching, and what to do about its second derivative, is the subject of a later lecture.
+"""
+
+# %% [markdown]
+r"""
+## Learning to tell data from noise
+
+**A classifier that tells data from noise of known density has learned the density of the data, normaliser included.**
+Mix data with as many points from a noise distribution $q$ that we can sample and evaluate.
+By Bayes' rule the probability that a point is a datum is
+
+$$
+D(x) = \frac{p(x)}{p(x) + q(x)} = \sigma\bigl(\log p(x) - \log q(x)\bigr) .
+$$ (eq-em-posterior)
+
+*Noise-contrastive estimation* {cite:p}`gutmann2012` turns this round: write the classifier with the model,
+
+$$
+\ell(x) = -E_\theta(x) - c - \log q(x), \qquad D = \sigma(\ell),
+$$ (eq-em-nce-logit)
+
+and minimise the cross-entropy of the two classes in $\theta$ and in the number $c$,
+
+$$
+L_\text{NCE} = \bigl\langle -\log \sigma(\ell(x)) \bigr\rangle_{x \sim p}
++ \bigl\langle -\log \sigma(-\ell(x)) \bigr\rangle_{x \sim q} .
+$$ (eq-em-nce)
+
+The minimum over all functions $\ell$ is at $\log p - \log q$, so that $e^{-E_\theta - c}$ becomes $p$ itself, and $c$ becomes $\log Z(\theta)$.
+Maximum likelihood could never learn $c$: it would make it as small as it likes.
+Here a model with too much mass takes noise for data, and pays.
+"""
+
+
+# %%
+def nce_logits(energy, log_z, noise_log_prob, x):
+    return -energy(x) - log_z - noise_log_prob(x)
+
+
+def nce_loss(data_logits, noise_logits):
+    return F.softplus(-data_logits).mean() + F.softplus(noise_logits).mean()
+
+
+# %% [markdown]
+r"""
+On a line we know it all: data from $N(0, 1)$, noise from $N(0, 2^2)$, the energy $\theta x^2 / 2$, whose normaliser is $\frac{1}{2} \log 2\pi / \theta$.
+With integrals in place of means the gradient of the loss must vanish at $\theta = 1$, $c = \frac{1}{2} \log 2 \pi = 0.919$, and nowhere near.
+With samples the estimate of $c$ must scatter around that value.
+"""
+
+# %%
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def wide_log_prob(x):
+    """log N(x; 0, 4)."""
+    return -(x**2) / 8 - math.log(2) - HALF_LOG_2PI
+
+
+def line_logits(parameters, x):
+    theta, c = parameters
+    return nce_logits(lambda x: theta * x**2 / 2, c, wide_log_prob, x)
+
+
+def fit_on_samples(num):
+    """theta and c that minimise the loss on `num` data and `num` points of noise."""
+    data, noise = torch.randn(num).double(), 2 * torch.randn(num).double()
+    parameters = torch.tensor([0.5, 0.0], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([parameters], line_search_fn="strong_wolfe")
+
+    def closure():
+        optimiser.zero_grad()
+        loss = nce_loss(line_logits(parameters, data), line_logits(parameters, noise))
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return parameters.detach()
+
+
+# %% tags=["check"]
+p_data, q_noise = torch.exp(-(u**2) / 2 - HALF_LOG_2PI), torch.exp(wide_log_prob(u))
+checks.close(
+    "classifier at the truth, against p / (p + q)",
+    torch.sigmoid(line_logits((1.0, HALF_LOG_2PI), u)),
+    p_data / (p_data + q_noise),
+    atol=1e-12,
+)
+
+
+def nce_by_quadrature(parameters):
+    logits = line_logits(torch.as_tensor(parameters), u)
+    losses = p_data * F.softplus(-logits) + q_noise * F.softplus(logits)
+    return losses.sum().item() * du
+
+
+truth = np.array([1.0, HALF_LOG_2PI])
+checks.gradient("NCE at the truth", nce_by_quadrature, truth, np.zeros(2), atol=1e-9)
+for shift in ([0.1, 0.0], [-0.1, 0.0], [0.0, 0.1], [0.0, -0.1]):
+    rise = nce_by_quadrature(truth + shift) - nce_by_quadrature(truth)
+    checks.at_least(f"rise of the loss for a shift by {shift}", rise, 1e-4)
+# The bias of one estimate is of order 1/num, its scatter of order 1/sqrt(num).
+fits = torch.stack([fit_on_samples(4_000) for _ in range(50)])
+checks.unbiased("theta and log Z on samples", fits, truth)
+
+# %% [markdown]
+r"""
+Now the deep energy of the ring, with a broad Gaussian as noise.
+No chain is run, and each step is a classification of two batches.
+At the end we ask the grid for the true $\log Z$ of the network that was learned, and compare it with $c$.
+"""
+
+
+# %%
+def broad_log_prob(x):
+    """log N(x; 0, 2^2 I)."""
+    return -x.square().sum(1) / 8 - 2 * math.log(2) - 2 * HALF_LOG_2PI
+
+
+class Normalised(nn.Module):
+    """An energy, and its log Z as one more parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy, self.log_z = Energy(), nn.Parameter(torch.zeros(()))
+
+    def logits(self, noise_log_prob, x):
+        return nce_logits(self.energy, self.log_z, noise_log_prob, x)
+
+
+def train_by_noise(model, num_steps, learning_rate=1e-2, batch_size=1_024):
+    """Returns the average of the last parameters."""
+    optimiser, average = torch.optim.Adam(model.parameters()), copy.deepcopy(model)
+    for step in range(num_steps):
+        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
+        data, noise = ring[torch.randint(len(ring), (batch_size,))], broad(batch_size)
+        loss = nce_loss(
+            model.logits(broad_log_prob, data), model.logits(broad_log_prob, noise)
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        follow(average, model, 1 / min(step + 1, 400))
+    return average
+
+
+nce = train_by_noise(Normalised(), P.nce_steps)
+protocol = (
+    f"eight Gaussians, noise N(0, 4 I), {P.nce_steps:,} steps of 1,024 data and noise"
+)
+nce_error = run.record(
+    "nce_log_z_error",
+    abs(nce.log_z.item() - log_partition(nce.energy)),
+    unit="nats",
+    protocol=f"|learned log Z - log Z of the learned energy by quadrature|, {protocol}",
+)
+nce_kl = run.record(
+    "nce_kl_to_target",
+    kl_from_target(nce.energy),
+    unit="nats",
+    protocol=f"KL(target || model) by quadrature, {protocol}",
+)
+
+# %% tags=["check"]
+by_library = torch.distributions.Normal(0.0, 2.0).log_prob(ring).sum(1)
+checks.close(
+    "density of the noise, against torch.distributions",
+    broad_log_prob(ring),
+    by_library,
+    rtol=1e-5,
+)
+if run.profile != "smoke":
+    checks.at_most("error of the learned log Z", nce_error, 0.02)
+    checks.at_most("KL from the target to the model by NCE", nce_kl, 0.05)
+
+# %% [markdown]
+r"""
+## A noise that learns too
+
+**Noise that is easy to tell from data teaches little; a flow that is trained to be mistaken for data is the best teacher it can be.**
+In many dimensions a Gaussian and the data hardly overlap, the classifier is right at once, and nothing more is learned.
+*Flow-contrastive estimation* {cite:p}`gao2020` makes the noise a *normalising flow* $q_\alpha$: a chain of invertible maps whose density is known through their Jacobians.
+The energy minimises $L_\text{NCE}$, the flow maximises it.
+
+The flow here is small; a later lecture is about nothing else.
+A *coupling layer* {cite:p}`dinh2017` keeps one coordinate and stretches and shifts the other by amounts that depend on the first, so that it is inverted by hand, and the logarithm of its Jacobian determinant is the logarithm of the stretch.
+"""
+
+
+# %%
+class Flow(nn.Module):
+    """x = T(z) with z ~ N(0, I) in the plane: coupling layers that take turns."""
+
+    def __init__(self, num_layers=6, hidden_dim=64):
+        super().__init__()
+        self.nets = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(1, hidden_dim),
+                nn.SiLU(),
+                nn.Linear(hidden_dim, hidden_dim),
+                nn.SiLU(),
+                nn.Linear(hidden_dim, 2),
+            )
+            for _ in range(num_layers)
+        )
+
+    def layer(self, k, kept):
+        """Logarithm of the stretch, and shift, from the kept coordinate."""
+        log_stretch, shift = self.nets[k](2 * kept).unbind(1)
+        return 2 * torch.tanh(log_stretch / 2), shift
+
+    def forward(self, z):
+        columns, log_det = list(z.unbind(1)), 0.0
+        for k in range(len(self.nets)):
+            log_stretch, shift = self.layer(k, columns[k % 2][:, None])
+            columns[1 - k % 2] = columns[1 - k % 2] * log_stretch.exp() + shift
+            log_det = log_det + log_stretch
+        return torch.stack(columns, 1), log_det
+
+    def inverse(self, x):
+        columns, log_det = list(x.unbind(1)), 0.0
+        for k in reversed(range(len(self.nets))):
+            log_stretch, shift = self.layer(k, columns[k % 2][:, None])
+            columns[1 - k % 2] = (columns[1 - k % 2] - shift) * (-log_stretch).exp()
+            log_det = log_det - log_stretch
+        return torch.stack(columns, 1), log_det
+
+    def log_prob(self, x):
+        z, log_det = self.inverse(x)
+        return -z.square().sum(1) / 2 - 2 * HALF_LOG_2PI + log_det
+
+
+# %% tags=["check"]
+flow = Flow().double()
+for net in flow.nets:  # a new flow is close to the identity: make it do something
+    nn.init.normal_(net[-1].weight, std=0.5)
+z = torch.randn(200, 2, dtype=torch.float64)
+x, log_det = flow(z)
+back, log_det_back = flow.inverse(x)
+jacobian = torch.stack(
+    [
+        torch.autograd.functional.jacobian(lambda a: flow(a[None])[0][0], a)
+        for a in z[:20]
+    ]
+)
+checks.close("there and back", back, z, atol=1e-8)
+checks.close("log det of the way back", log_det_back, -log_det, atol=1e-8)
+checks.close(
+    "log det, against autograd",
+    log_det[:20],
+    torch.linalg.slogdet(jacobian).logabsdet,
+    atol=1e-9,
+)
+standard = torch.distributions.MultivariateNormal(
+    torch.zeros(2).double(), torch.eye(2).double()
+)
+checks.close(
+    "log-density of T(z)", flow.log_prob(x), standard.log_prob(z) - log_det, atol=1e-8
+)
+
+
+# %%
+def train_flow(flow, num_steps, learning_rate=1e-2, batch_size=512):
+    """Maximum likelihood, because a flow has a density; returns the average."""
+    optimiser, average = torch.optim.Adam(flow.parameters()), copy.deepcopy(flow)
+    for step in range(num_steps):
+        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
+        loss = -flow.log_prob(ring[torch.randint(len(ring), (batch_size,))]).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        follow(average, flow, 1 / min(step + 1, 200))
+    return average
+
+
+def train_against_flow(model, flow, num_steps, learning_rate=5e-3, batch_size=512):
+    """The energy minimises the NCE loss, the flow maximises it; returns both averages."""
+    players = (model, flow)
+    optimisers = [torch.optim.Adam(player.parameters()) for player in players]
+    averages = [copy.deepcopy(player) for player in players]
+    for step in range(num_steps):
+        data = ring[torch.randint(len(ring), (batch_size,))]
+        noise, _ = flow(torch.randn(batch_size, 2))
+        loss = nce_loss(
+            model.logits(flow.log_prob, data), model.logits(flow.log_prob, noise)
+        )
+        for optimiser in optimisers:
+            optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
+            optimiser.zero_grad()
+        loss.backward()
+        for parameter in flow.parameters():
+            parameter.grad.neg_()  # uphill
+        for optimiser, average, player in zip(
+            optimisers, averages, players, strict=True
+        ):
+            optimiser.step()
+            follow(average, player, 1 / min(step + 1, 200))
+    return averages
+
+
+flow_by_likelihood = train_flow(Flow(), P.flow_steps)
+fce, fce_flow = train_against_flow(
+    Normalised(), copy.deepcopy(flow_by_likelihood), P.flow_steps
+)
+
+
+def negative_log_prob(flow):
+    return lambda x: -flow.log_prob(x)
+
+
+flow_kl = {}
+for name, energy, words in (
+    (
+        "flow_likelihood",
+        negative_log_prob(flow_by_likelihood),
+        "flow by maximum likelihood",
+    ),
+    ("fce_flow", negative_log_prob(fce_flow), "flow after flow-contrastive estimation"),
+    ("fce", fce.energy, "energy by flow-contrastive estimation"),
+):
+    flow_kl[name] = run.record(
+        f"{name}_kl_to_target",
+        kl_from_target(energy),
+        unit="nats",
+        protocol=f"KL(target || model) by quadrature, eight Gaussians, {words}, "
+        f"{P.flow_steps:,} steps",
+    )
+
+# %% tags=["check"]
+checks.close(
+    "integral of the density of the flow",
+    log_partition(negative_log_prob(fce_flow)),
+    0.0,
+    atol=0.01,
+)
+if run.profile != "smoke":
+    checks.ordered(
+        "the energy is better than the flow that taught it",
+        {"energy": flow_kl["fce"], "flow": flow_kl["fce_flow"]},
+    )
+    fce_error = abs(fce.log_z.item() - log_partition(fce.energy))
+    checks.at_most("error of the learned log Z", fce_error, 0.05)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Densities learned from the same data: noise-contrastive estimation with a Gaussian as noise, a flow by maximum likelihood, and energy and flow of flow-contrastive estimation.", "name": "fig-em-noise"}, "image": {"alt": "Four panels with eight dark spots on a circle. In the two panels of the flows thin bridges join neighbouring spots; in the two panels of the energies the spots are separate."}}
+fig, axes = plt.subplots(1, 4, figsize=(8.6, 2.5))
+shown = {
+    "NCE": nce.energy,
+    "flow, likelihood": negative_log_prob(flow_by_likelihood),
+    "FCE, energy": fce.energy,
+    "FCE, flow": negative_log_prob(fce_flow),
+}
+with torch.no_grad():
+    for ax, (name, energy) in zip(axes, shown.items(), strict=True):
+        heat_map(ax, -energy(plane) - log_partition(energy))
+        ax.set(xlabel=name)
+
+# %% [markdown]
+r"""
+A flow bends one Gaussian blob and can't tear it: its spots stay joined by bridges.
+An energy has no such duty.
+"""
+
+# %% [markdown]
+r"""
+## An energy for digits
+
+**The same loop trains a network with one number for each image.**
+Three things change.
+
+*The domain.* Grey values lie in $[0, 1]$, and on a bounded set every bounded energy has a finite $Z$.
+A wall can be had without touching the sampler: let the particle walk through it and fold the space back, as with mirror images in electrostatics.
+With the energy $E(\operatorname{fold}(x))$, Langevin steps in free space are steps between reflecting walls:
+
+$$
+\operatorname{fold}(x) = 1 - \bigl|1 - (x \bmod 2)\bigr| .
+$$ (eq-em-fold)
+
+*The unit of energy.* Pixels are sharp: data that are known to $0.05$ have a density whose logarithm curves by up to $1 / 0.05^2$ in each of 784 directions, so that energies of images differ by hundreds of nats.
+The network gives a number of order one, and 500 times that is the energy in nats.
+
+*The data.* A little Gaussian noise of 0.05 is added to them, for that reason: without it the density would be infinitely sharp, and no step size small enough.
+The step is $\eta = 5 \cdot 10^{-4}$, so that the kicks of Langevin, $\sqrt{2 \eta} = 0.03$, are smaller than that noise.
+So here Langevin runs at temperature one, for the density that is being learned; programs that use a large step and a much smaller noise sample another, colder one.
+"""
+
+
+# %% tags=["twin:dgm.models.energy.fold"]
+def fold(x):
+    return 1 - (1 - torch.remainder(x, 2)).abs()
+
+
+# %% tags=["twin:dgm.models.energy.ImageEnergy"]
+class ImageEnergy(nn.Module):
+    scale = 500.0  # nats for one unit of the network
+    wrap = staticmethod(fold)
+
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Sequential(
+            nn.Linear(784, 512),
+            nn.SiLU(),
+            nn.Linear(512, 256),
+            nn.SiLU(),
+            nn.Linear(256, 1),
+        )
+
+    def forward(self, x):
+        return self.scale * self.f(fold(x)).squeeze(1)
+
+
+# %%
+def uniform_noise(num):
+    return torch.rand(num, 784, device=run.device)
+
+
+# %% tags=["check"]
+checks.close(
+    "fold",
+    fold(torch.tensor([-0.3, 0.0, 0.4, 1.0, 1.2, 2.1, -1.7])),
+    [0.3, 0.0, 0.4, 1.0, 0.8, 0.1, 0.3],
+    atol=1e-6,
+)
+# Between walls an energy of zero keeps the uniform density, a slope 3 x gives an
+# exponential one.
+walls = langevin(torch.rand(50_000, 1), lambda x: torch.zeros_like(x), 0.01)
+flat = fold(next(islice(walls, 20, None)))
+checks.unbiased("no energy: mean", flat[:, 0], 0.5)
+checks.unbiased("no energy: second moment", flat[:, 0].square(), 1 / 3)
+slope_score = score_of(lambda x: 3 * fold(x).squeeze(1))
+tilted = fold(
+    next(islice(langevin(torch.rand(50_000, 1), slope_score, 0.001), 1_000, None))
+)
+mean = 1 / 3 - math.exp(-3) / (1 - math.exp(-3))
+checks.close(
+    "slope 3: mean, up to an error of order sqrt(eta)", tilted.mean(), mean, atol=0.03
+)
+
+
+# %%
+def new_images(num_steps, **changes):
+    """An energy of images, and the history of both mean energies in its unit."""
+    energy = ImageEnergy().to(run.device)
+    settings = dict(
+        num_steps=num_steps,
+        step_size=5e-4,
+        learning_rate=3e-4,
+        chain_length=P.chain_length,
+        batch_size=64,
+        penalty=1e-3,
+        noise=0.05,
+        num_kept=4096,
+        max_norm=0.1,
+    )
+    steps = list(train(energy, x_train, uniform_noise, **settings | changes))
+    history = [
+        (e_data / energy.scale, e_model / energy.scale) for _, e_data, e_model in steps
+    ]
+    buffer, *_ = steps[-1]
+    return energy, buffer, history
+
+
+x_train = torch.from_numpy(run.data.vectors("train")).to(run.device)
+started = run.seconds
+image_energy, image_buffer, image_history = new_images(P.image_steps)
+print(f"{1e3 * (run.seconds - started) / P.image_steps:.0f} ms a training step")
+
+# %% [markdown]
+r"""
+What you should see in a healthy run: after some hundred steps the two mean energies move together, data and samples hardly to be told apart.
+That is all that the curve can say; how good the samples are it can't.
+
+Two of the precautions can be left out to see what they are for.
+With chains of **one step** the samples stay far behind the energy, which is then free to rise at the samples and to fall at the data.
+The contrast gains one unit of energy for each unit of distance and the **penalty** takes $\alpha E^2$, so that with it both come to rest where $2 \alpha |E| = 1$, at 500 units.
+Without it there is no limit; and even in a healthy run nothing holds the level.
+(The clipping is the third: put `max_norm=math.inf` and watch for a few hundred steps.)
+"""
+
+# %%
+ABLATIONS = {
+    "chains of one step": dict(chain_length=1),
+    "chains of one step, no penalty": dict(chain_length=1, penalty=0.0),
+}
+ablations = {"all precautions": image_history[: P.ablation_steps]}
+for name, changes in ABLATIONS.items():
+    ablations[name] = new_images(P.ablation_steps, **changes)[2]
+
+# %% tags=["check"]
+shifted = [e.detach() + 1.0 for e in (small(few[:2]), small(few[2:4]))]
+bias = small.f[-1].bias
+for penalty in (0.0, 0.1):
+    loss, e_data, e_model = contrast(small, few[:2], few[2:4], penalty)
+    (slope_in_level,) = torch.autograd.grad(loss, bias)
+    checks.close(
+        f"penalty {penalty}: slope of the loss in the level of the energy",
+        slope_in_level[0],
+        2 * penalty * (e_data + e_model),
+        atol=1e-12,
+    )
+if run.on_mnist and run.profile != "smoke":
+
+    def gap(name):
+        """How far samples lie above data, mean of the last 50 steps."""
+        last = torch.tensor(ablations[name][-50:])
+        return (last[:, 1] - last[:, 0]).mean().item()
+
+    together, apart, free = (gap(name) for name in ablations)
+    checks.at_most("gap with all precautions, in units", abs(together), 1)
+    checks.at_least("gap, chains of one step", apart, 500)
+    checks.at_most("the same, limit 2 * 500 by the penalty", apart, 1_100)
+    checks.at_least("gap without penalty: beyond that limit", free, 1_100)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean energy of data (solid) and of samples (dashed), in units of 500 nats. The axis is linear between -10 and 10 and logarithmic outside.", "name": "fig-em-ablation"}, "image": {"alt": "Three pairs of curves over training steps. One pair stays together near one. In the second the curve of the samples rises to some hundreds and that of the data falls to minus some hundreds. The third pair runs apart much further."}}
+fig, ax = plt.subplots(figsize=(7.0, 3.8))
+for (name, history), colour in zip(ablations.items(), plotting.COLOURS, strict=False):
+    e_data, e_model = zip(*history, strict=True)
+    ax.plot(e_data, color=colour, label=name)
+    ax.plot(e_model, "--", color=colour)
+ax.set_yscale("symlog", linthresh=10)
+ax.set(xlabel="step", ylabel="mean energy / 500 nats")
+_ = ax.legend(loc="upper left", fontsize=9)
+
+# %% [markdown]
+r"""
+Samples, not chosen: chains that start from uniform noise and run ten times longer than those of the training.
+"""
+
+# %%
+started = run.seconds
+chain = langevin(uniform_noise(40), score_of(image_energy), 5e-4)
+frames, labels = [], []
+for step in range(1, 10 * P.chain_length + 1):
+    x = next(chain)
+    if step in (1, 2, 4, 8, 12, 16, 20, 30, 40, 60, 80, 120, 160, 200):
+        sheet = plotting.tile(fold(x).reshape(-1, 28, 28).cpu(), columns=10)
+        frames.append(sheet)
+        labels.append(f"step {step}")
+
+# %% tags=["plot", "hide-input"]
+plotting.film(
+    frames,
+    labels=labels,
+    alt="Forty squares of noise that turn into handwritten digits within about twenty "
+    "steps; later their strokes become sharper and some digits change.",
+    caption="Forty Langevin chains from uniform noise.",
+)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Upper half: particles of the replay buffer at the end of the training. Lower half: test images with the noise that the training data had.", "name": "fig-em-buffer"}, "image": {"alt": "Two sheets of thirty digits each. Above digits that are readable for the most part, some broken, and a few squares of noise that were just restarted. Below real digits with faint grey noise."}}
+x_test = torch.from_numpy(run.data.vectors("test")).to(run.device)
+
+
+def with_noise(x):
+    """As the training data: Gaussian noise of 0.05, between the walls."""
+    return fold(x + 0.05 * torch.randn_like(x))
+
+
+shown = torch.cat([image_buffer[:30], with_noise(x_test[:30])])
+_ = plotting.image_grid(shown.cpu(), columns=15)
+
+# %% [markdown]
+r"""
+## Is this image unusual?
+
+**The energy ranks images by log-density, without $Z$; how well it separates two kinds is the area under the ROC curve.**
+That area is the probability that a foreign image has a higher energy than a digit, drawn at random: 1 is perfect, 1/2 is chance, below 1/2 is wrong way round.
+It is computed on test images, all with the same noise as the training data.
+Its standard error is that of {cite:t}`hanley1982`.
+"""
+
+
+# %%
+def auroc(e_digits, e_foreign):
+    """P(foreign > digit) + P(equal) / 2, and its standard error."""
+    n, m = len(e_digits), len(e_foreign)
+    labels = np.r_[np.zeros(n), np.ones(m)]
+    a = float(roc_auc_score(labels, torch.cat([e_digits, e_foreign]).cpu().numpy()))
+    q_1, q_2 = a / (2 - a), 2 * a**2 / (1 + a)
+    variance = a * (1 - a) + (n - 1) * (q_1 - a**2) + (m - 1) * (q_2 - a**2)
+    return a, math.sqrt(max(variance, 0.0) / (n * m))
+
+
+turned = torch.rot90(x_test.reshape(-1, 28, 28), 1, (1, 2)).reshape(-1, 784)
+permutation = torch.randperm(784, device=run.device)
+FOREIGN = {
+    "noise": (uniform_noise(len(x_test)), "uniform noise"),
+    "rotated": (with_noise(turned), "test images turned by 90 degrees"),
+    "upside_down": (with_noise(x_test.flip(1)), "test images turned by 180 degrees"),
+    "shuffled": (with_noise(x_test[:, permutation]), "test images, pixels shuffled"),
+    "blank": (with_noise(torch.zeros_like(x_test)), "blank paper"),
+}
+with torch.no_grad():
+    e_test = image_energy(with_noise(x_test))
+    e_foreign = {name: image_energy(x) for name, (x, _) in FOREIGN.items()}
+areas = {}
+for name, (_, words) in FOREIGN.items():
+    areas[name], error = auroc(e_test, e_foreign[name])
+    run.record(
+        f"ebm_mnist_ood_auroc_{name}",
+        areas[name],
+        unit="1",
+        standard_error=error,
+        protocol=f"area under the ROC curve of the energy, test images against {words}, "
+        f"noise of 0.05 on all but the uniform noise, {P.image_steps:,} training steps",
+    )
+
+# %% tags=["check"]
+low, high = torch.randn(40), torch.randn(60) + 0.5
+pairs = (high > low[:, None]).double().mean()
+checks.close("area, against counting pairs", auroc(low, high)[0], pairs, atol=1e-12)
+checks.close("separated energies", auroc(low, low + 9)[0], 1.0)
+draws = torch.tensor(
+    [auroc(torch.randn(40), torch.randn(60) + 0.5)[0] for _ in range(400)]
+)
+claimed = auroc(torch.randn(4_000), torch.randn(6_000) + 0.5)[1] * 10
+checks.close("standard error, against the scatter", claimed, draws.std(), rtol=0.25)
+if run.on_mnist and run.profile != "smoke":
+    checks.at_least("area for uniform noise", areas["noise"], 0.99)
+    checks.at_least("area for digits turned by 90 degrees", areas["rotated"], 0.8)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Energies of test images and of four kinds of foreign ones. Uniform noise lies far to the right of this picture.", "name": "fig-em-ood"}, "image": {"alt": "Histograms of energies. Test images are lowest apart from blank paper. Digits upside down overlap with them, digits on their side lie further right, shuffled pixels still further."}}
+fig, ax = plt.subplots()
+unit = image_energy.scale
+edges = torch.linspace(
+    min(e.min() for e in e_foreign.values()).item() / unit - 0.2,
+    torch.quantile(e_foreign["shuffled"], 0.9).item() / unit,
+    80,
+)
+ax.hist(e_test.cpu() / unit, bins=edges, color="black", alpha=0.35, label="test images")
+for name in ("blank", "upside_down", "rotated", "shuffled"):
+    values = e_foreign[name].cpu() / unit
+    label = f"{name.replace('_', ' ')}, area {areas[name]:.2f}"
+    ax.hist(values, bins=edges, histtype="step", linewidth=1.6, label=label)
+ax.set(xlabel="energy / 500 nats", ylabel="images")
+_ = ax.legend(fontsize=9)
+
+# %% [markdown]
+r"""
+Noise is found with ease, and so is anything that looks like noise.
+Turned digits are recognised as unusual more often than not; upside down, where 0, 1 and 8 are digits still, less so.
+A blank sheet is the warning: it may well have a lower energy than most digits, since simple images are likely under many models.
+Low energy means probable, and probable is not the same as belonging to the data.
+"""
+
+# %% [markdown]
+r"""
+## Exercises
+
+```{exercise-start} Or instead of and
+:label: ex-em-or
+```
+Adding energies says "this and that".
+Write `either(energy_1, energy_2, log_z_1, log_z_2)`: it returns the energy, as a function of $x$, of the mixture $\frac{1}{2} p_1 + \frac{1}{2} p_2$, normalised, so that its own $\log Z$ is zero.
+Why does "or" need the normalisers when "and" does not?
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def either(energy_1, energy_2, log_z_1, log_z_2):
+    return None
+
+
+# %% tags=["check"]
+def check_either(answer):
+    log_z = log_partition(annulus), log_partition(stripes)
+    mixture = answer(annulus, stripes, *log_z)
+    if mixture is None:
+        return print("not yet")
+    wanted = 0.5 * logs["circle"].double().exp() + 0.5 * logs["stripes"].double().exp()
+    checks.close(
+        "density of the mixture", (-mixture(plane)).double().exp(), wanted, atol=1e-5
+    )
+    checks.close("its log Z", log_partition(mixture), 0.0, atol=1e-5)
+    return print("right")
+
+
+check_either(either)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-em-or
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def either(energy_1, energy_2, log_z_1, log_z_2):
+    def mixture(x):
+        log_1, log_2 = -energy_1(x) - log_z_1, -energy_2(x) - log_z_2
+        return math.log(2) - torch.logaddexp(log_1, log_2)
+
+    return mixture
+
+
+check_either(either)
+
+# %% [markdown]
+r"""
+A sum compares the two densities in absolute terms, so that their scales matter; in a product a wrong scale is a constant factor and falls out with the new $Z$.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} More noise than data
+:label: ex-em-ratio
+```
+Let there be $\nu$ points of noise for each datum.
+Write `logit_correction(nu)`: what has to be added to $\log p - \log q$ to give the logit of the classifier.
+The loss is then the mean over the data plus $\nu$ times the mean over the noise.
+With $\nu$ large the estimate comes close to maximum likelihood; with $q = p$ its variance is $1 + 1/\nu$ times that of maximum likelihood {cite:p}`gutmann2012`.
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def logit_correction(nu):
+    return None
+
+
+# %% tags=["check"]
+def check_correction(answer):
+    if answer(3) is None:
+        return print("not yet")
+
+    def loss(parameters, nu):
+        logits = line_logits(torch.as_tensor(parameters), u) + answer(nu)
+        losses = p_data * F.softplus(-logits) + nu * q_noise * F.softplus(logits)
+        return losses.sum().item() * du
+
+    for nu in (0.5, 3.0):
+        at_truth = torch.sigmoid(line_logits(truth, u) + answer(nu))
+        checks.close(
+            f"nu = {nu}: classifier at the truth",
+            at_truth,
+            p_data / (p_data + nu * q_noise),
+            atol=1e-12,
+        )
+        checks.gradient(
+            f"nu = {nu}: loss at the truth",
+            lambda parameters, nu=nu: loss(parameters, nu),
+            truth,
+            np.zeros(2),
+            atol=1e-8,
+        )
+    return print("right")
+
+
+check_correction(logit_correction)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-em-ratio
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def logit_correction(nu):
+    return -math.log(nu)
+
+
+check_correction(logit_correction)
+
+# %% [markdown]
+r"""
+Bayes' rule with prior odds of $1 : \nu$ gives $D = p / (p + \nu q)$, and its logit is $\log p - \log q - \log \nu$.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} The energy of a pair
+:label: ex-em-score
+```
+Write `score_matching_loss(energy, x)` in the plane: the mean over the rows of $\frac{1}{2} |\nabla E|^2 - \nabla^2 E$, with automatic differentiation.
+The check compares it with the known result for a parabola, and with its meaning: for data $N(0, I)$ and a parabola of variance $v$ it must be $\frac{1}{2}$ of the mean squared distance of the scores, minus 1.
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def score_matching_loss(energy, x):
+    return None
+
+
+# %% tags=["check"]
+def check_score_matching(answer):
+    x = torch.randn(4_000, 2, dtype=torch.float64)
+    if answer(parabola(0.5), x) is None:
+        return print("not yet")
+    for v in (0.5, 2.0):
+        squared = x.square().sum(1).mean()
+        checks.close(
+            f"parabola of variance {v}",
+            answer(parabola(v), x),
+            squared / (2 * v**2) - 2 / v,
+            rtol=1e-10,
+        )
+    bent = small(x[:1])[0] * 0 + answer(small, x[:3])  # a network: by differences
+    h = 1e-4
+    total = 0.0
+    with torch.no_grad():
+        for axis in torch.eye(2, dtype=torch.float64):
+            up, down, here = (
+                small(x[:3] + h * axis),
+                small(x[:3] - h * axis),
+                small(x[:3]),
+            )
+            total += (
+                ((up - down) / (2 * h)) ** 2 / 2 - (up + down - 2 * here) / h**2
+            ).mean()
+    checks.close("a network, against differences", bent, total, rtol=1e-4)
+    return print("right")
+
+
+check_score_matching(score_matching_loss)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-em-score
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def score_matching_loss(energy, x):
+    x = x.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(energy(x).sum(), x, create_graph=True)
+    laplacian = sum(
+        torch.autograd.grad(gradient[:, i].sum(), x, retain_graph=True)[0][:, i]
+        for i in range(x.shape[1])
+    )
+    return (gradient.square().sum(1) / 2 - laplacian).mean().detach()
+
+
+check_score_matching(score_matching_loss)
+
+# %% [markdown]
+r"""
+The Laplacian takes one more backward pass for each dimension: two here, 784 for a digit.
+That is why other forms of score matching were invented.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+## What you can compute now
+
+1. A network plus a parabola, or a network on a cube, is a density ({eq}`eq-em-confined`); in the plane its $Z$ is a sum over a grid.
+2. Adding energies multiplies densities ({eq}`eq-em-product`); ratios alone clean a picture ({numref}`fig-em-denoise`).
+3. `train` holds the whole of learning by sampling, for the plane and for images; {numref}`fig-em-ablation` shows what each precaution is for.
+4. One small Langevin step makes contrastive divergence score matching, {eq}`eq-em-score-matching`.
+5. Noise-contrastive estimation learns $E$ and $\log Z$ together ({eq}`eq-em-nce`), and a flow can be its noise.
+6. The energy tells noise from digits, and not every foreign image ({numref}`fig-em-ood`).
+
+The recorded numbers stand on the [results page](../book/results.md); no log-likelihood of such a model on MNIST was found in the literature to set beside them.
+
+**What comes next:** models with hidden variables whose likelihood is bounded instead of sampled: the variational autoencoder.
+
+**Reading:** {cite:t}`lecun2006` for the idea in its breadth; {cite:t}`song2021` for ways to train these models; {cite:t}`nijkamp2020` for what short chains do and do not learn; {cite:t}`grathwohl2020` for a classifier that is also an energy; the tutorial of {cite:t}`lippe2024` for a convolutional version.
+"""
+
+# %%
+run.finish()

@@ -518,7 +518,7 @@ for name, (a, c, closed_form) in RULES.items():
             f"{name}, step {eta}: simulation", measured[name][eta].square(), v
         )
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Variance of what three rules sample when the target has variance 1. Lines: closed form. Points: simulation; its error is smaller than a point.", "name": "fig-lan-rules"}, "image": {"alt": "Variance against step size from 0 to 1.6. Two curves start at one and rise, one of them twice as fast. The third starts at one half and crosses the line at one where the step size is one. Points lie on all three curves."}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Variance of what three rules sample when the target has variance 1. Lines: closed form. Points: simulation; its error is smaller than a point.", "name": "fig-lan-rules"}, "image": {"alt": "Variance against step size from 0 to 1.6. Two curves start at one and rise, one of them twice as fast. The third starts at one half and crosses the line at one where the step size is one. Points lie on all three curves."}}
 fig, ax = plt.subplots()
 eta_axis = torch.linspace(0.01, 1.6, 100)
 for (name, (_, _, closed_form)), colour in zip(
@@ -634,7 +634,7 @@ checks.close(
     "weight of the left well in p^2", p_squared[heavy].sum(), 16 / 17, rtol=1e-3
 )
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Exact stationary laws of the two rules at step size 0.01 (lines) on a density with two wells of weights 0.8 and 0.2, and the densities that they sample (dots).", "name": "fig-lan-squared"}, "image": {"alt": "Two peaked curves over x. One has a tall left and a clearly visible right peak. The other is narrower and taller on the left and almost absent on the right. Dots of p lie on the first, dots of p squared on the second."}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Exact stationary laws of the two rules at step size 0.01 (lines) on a density with two wells of weights 0.8 and 0.2, and the densities that they sample (dots).", "name": "fig-lan-squared"}, "image": {"alt": "Two peaked curves over x. One has a tall left and a clearly visible right peak. The other is narrower and taller on the left and almost absent on the right. Dots of p lie on the first, dots of p squared on the second."}}
 fig, ax = plt.subplots()
 spacing = (grid[1] - grid[0]).item()
 for name, law, target, symbol, colour in (
@@ -683,7 +683,7 @@ checks.close("eta = 1/sqrt(K): error of a million steps", both, 1, atol=1e-3)
 checks.close("eta = 1/K^2: variance after a million steps", only_small, 0, atol=1e-5)
 checks.close("eta = 0.2: the same", variance_from_zero(K, 0.2), 1 / 0.9, rtol=1e-12)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Error of the variance after K steps from one point, exact, against the step size. On the left the chain has not arrived, on the right the steps are too coarse.", "name": "fig-lan-budget"}, "image": {"alt": "Three V-shaped curves on logarithmic axes, for ten, a hundred and a thousand steps. Each falls to a sharp minimum and rises again along a common line; the more steps, the further left and the lower the minimum."}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Error of the variance after K steps from one point, exact, against the step size. On the left the chain has not arrived, on the right the steps are too coarse.", "name": "fig-lan-budget"}, "image": {"alt": "Three V-shaped curves on logarithmic axes, for ten, a hundred and a thousand steps. Each falls to a sharp minimum and rises again along a common line; the more steps, the further left and the lower the minimum."}}
 fig, ax = plt.subplots()
 eta_axis = torch.logspace(-4, -0.05, 400)
 for K in (10, 100, 1_000):

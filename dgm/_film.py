@@ -7,7 +7,7 @@ import hashlib
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,9 +23,11 @@ class Film:
     """
 
     def __init__(
-        self, frames: Sequence[Any], *, alt: str, labels: Sequence[str], caption: str, fps: float, width: int
+        self, frames: Iterable[Any], *, alt: str, labels: Sequence[str] | None, caption: str, fps: float, width: int
     ) -> None:
-        if not len(frames):
+        frames = [_data_uri(frame) for frame in frames]
+        labels = [f"frame {i + 1} of {len(frames)}" for i in range(len(frames))] if labels is None else labels
+        if not frames:
             raise ValueError("frames: expected at least one, got none")
         if not alt.strip():
             raise ValueError("alt: expected a description of the film for readers who can't see it, got nothing")
@@ -33,7 +35,7 @@ class Film:
             raise ValueError(f"labels: expected one a frame, {len(frames)}, got {len(labels)}")
         if not fps > 0:
             raise ValueError(f"fps: expected a positive number of frames a second, got {fps}")
-        self.frames = [_data_uri(frame) for frame in frames]
+        self.frames = frames
         self.alt, self.labels, self.caption, self.fps, self.width = alt, list(labels), caption, fps, width
         size = len(self._repr_html_().encode())
         if size > MAX_FILM_BYTES:
@@ -61,7 +63,7 @@ class Film:
 
 
 def film(
-    frames: Sequence[Any],
+    frames: Iterable[Any],
     *,
     alt: str,
     labels: Sequence[str] | None = None,
@@ -72,7 +74,8 @@ def film(
     """A film with a play button and a slider.
 
     Args:
-        frames: arrays of shape (height, width) with grey values in [0, 1], ink is 1; or figures.
+        frames: arrays of shape (height, width) with grey values in [0, 1], ink is 1; or figures, each of which is
+            closed before the next one is asked for.
         alt: what is to be seen, in words.
         labels: a short text for each frame; default its number.
         caption: what the film shows and how to read it; the pages of the book want one.
@@ -82,11 +85,10 @@ def film(
     Raises:
         ValueError: no frames, no alt text, wrong number of labels, more than 1 MB.
     """
-    labels = [f"frame {i + 1} of {len(frames)}" for i in range(len(frames))] if labels is None else labels
     return Film(frames, alt=alt, labels=labels, caption=caption, fps=fps, width=width)
 
 
-def slider(values: Sequence[Any], frames: Sequence[Any], *, alt: str, caption: str = "", width: int = 560) -> Film:
+def slider(values: Sequence[Any], frames: Iterable[Any], *, alt: str, caption: str = "", width: int = 560) -> Film:
     """A picture for each value of a parameter, chosen with a slider.  Arguments and errors as of `film`."""
     labels = [str(value) for value in values]
     return Film(frames, alt=alt, labels=labels, caption=caption, fps=2, width=width)

@@ -19,14 +19,15 @@ r"""
 At the end of this lecture you will be able to
 
 1. turn an energy into a probability, say which energies allow it, and say which questions need no normaliser;
-2. compute the partition function of a small Boltzmann machine in three ways that agree to twelve digits, and predict the size at which nobody can;
+2. compute the partition function of a small Boltzmann machine in three ways that agree to twelve digits, and predict the number of units at which that takes a day, or the age of the universe;
 3. derive the gradient of $\log Z$ line by line, with every line evaluated, and turn it into the gradient of a likelihood with its two phases;
-4. say when that likelihood has one maximum, and how it is tied to the Kullback-Leibler divergence;
-5. estimate the gradient by Gibbs sampling with a predicted error, and give the exact bias of contrastive divergence.
+4. say when that likelihood has no false maximum, and how it is tied to the Kullback-Leibler divergence;
+5. estimate the gradient by Gibbs sampling with a predicted error, learn with the exact one, and give the exact bias of contrastive divergence.
 
-- **You need** probability with sums over states, the sigmoid $\sigma(a) = 1/(1 + e^{-a})$, derivatives, NumPy.
+- **You need** probability with sums over states, the sigmoid $\sigma(a) = 1/(1 + e^{-a})$, derivatives, eigenvalues, Markov chains, NumPy.
+- **Words:** a *nat* is the unit of information with natural logarithms; *quadrature* is an integral as a sum; a *kernel* is a matrix of transition probabilities; the *burn-in* is the part of a chain thrown away.
 - **Sources:** {cite:t}`ackley1985` for the machine and its learning rule, {cite:t}`geman1984` for Gibbs sampling, {cite:t}`wainwright2008` for exponential families, {cite:t}`hinton2002` for contrastive divergence.
-- **Time:** a page to read in an hour; it computes for about ten seconds on two cores.
+- **Time:** two hours to read; it computes for about ten seconds on two cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]
@@ -84,6 +85,9 @@ $$ (eq-bm-model)
 
 The number $Z$ is the **partition function**.
 It depends on the parameters $\theta$ and not on $x$, and this whole lecture is about it.
+
+After each claim a cell of `checks` compares what was computed with what must be so, prints one line for each comparison, and stops the lecture where one fails.
+`run.record` writes a number, with how it was obtained, to the [results page](../book/results.md).
 """
 
 
@@ -129,20 +133,22 @@ We use these symbols:
 |---|---|---|
 | $x \in \{0, 1\}^M$ | `x`, all of them `X` | visible units: one configuration, one data point |
 | $h \in \{0, 1\}^N$ | `h`, all of them `H` | hidden units |
-| $s = (x, h)$ | `s` | all units together |
+| $s = (x, h)$ | `s` | all $D = M + N$ units together |
 | $W, b, c$; $\theta$ | `W, b, c`; `theta` | weights, visible and hidden biases; all of them in one vector |
+| $a, J$; $T$ | `a, J`; `T` | biases and couplings of a general machine; temperature |
+| $n$; $x^{(m)}$ | `n`; `data` | number of data points; one of them |
 | $f(x, h)$, $f(x)$ | `joint`, `log_f` | unnormalised probability of a pair, and summed over $h$ |
 | $Z$ | `log_z` | partition function, always as its logarithm |
 | $F(x) = -\log f(x)$ | `-log_f` | free energy |
-"""
+| $K$; $\lambda_r$; $\tau$ | `block`, ...; `values`; `tau` | kernel of a chain; its eigenvalues; sweeps worth one independent draw |
 
-# %% [markdown]
-r"""
+The next lecture writes $v$, $D$, $H$ for $x$, $M$, $N$, and elsewhere in the book $n$ is the index of a data point ([notation](../book/notation.md)).
+
 ## Two roads
 
 **Either choose $f$ so that $Z$ is known in closed form, or arrange never to compute it.**
-Texts on energy-based models often start on the first road, with the Gaussian, and go on along the second without saying so.
-The first road is that of the *exponential families* {cite:p}`wainwright2008`,
+Some introductions start on the first road, with the Gaussian, and go on along the second without saying so.
+Many families of the first road are *exponential families* {cite:p}`wainwright2008`,
 
 $$
 p_\theta(x) = \frac{g(x)\, e^{\theta \cdot t(x)}}{Z(\theta)},
@@ -151,7 +157,9 @@ p_\theta(x) = \frac{g(x)\, e^{\theta \cdot t(x)}}{Z(\theta)},
 $$ (eq-bm-family)
 
 The second half is the equation of this lecture, met early: the slope of $\log Z$ is a mean over the model.
-We test both halves on five families.
+It holds for every member; a $Z$ in closed form is no consequence of the first half.
+Boltzmann machines without hidden units are members too, and theirs is not known.
+We test five members whose $Z$ is.
 One sum of weights does all integrals: the half-line and the unit interval are the real line $u$ in other coordinates, $x = e^u$ and $x = \sigma(u)$.
 """
 
@@ -206,7 +214,9 @@ for name, (base, t, theta, log_z_closed) in families.items():
         t @ f / f.sum(),
         atol=1e-8,
     )
-bumps = [np.exp(-((u - m) ** 2) / 2) / math.sqrt(2 * math.pi) for m in (-2, 3)]
+bumps = [
+    np.exp(-((u - centre) ** 2) / 2) / math.sqrt(2 * math.pi) for centre in (-2, 3)
+]
 mixture = 0.3 * bumps[0] + 0.7 * bumps[1]
 checks.close("a mixture needs no other Z than 1", mixture.sum() * du, 1.0, atol=1e-12)
 
@@ -215,6 +225,7 @@ r"""
 ```{margin}
 **Watch for** the sentence that explicit densities are known only up to a constant and need a Markov chain.
 That is the second road alone: on the first one, densities are normalised and samples are drawn directly.
+Such boxes name slips found in lecture notes; all of them stand on the [errata page](../book/errata.md).
 ```
 
 Mixtures, kernel density estimates, autoregressive models and flows are on this road too: their $Z$ is one by construction, as the last check shows for a mixture, and one draws from them without a chain.
@@ -224,18 +235,19 @@ Boltzmann machines, and energies made of neural networks, take the second road: 
 Two shortcuts do not exist.
 A **softmax** layer at the end of a network does normalise, but over its *outputs*, for one input at a time.
 A density has to be normalised over all *inputs*.
+We sum over both, for a network with ten binary inputs: a distribution of the inputs would have the sum 1.
 """
 
 # %%
-inputs = rng.normal(size=(1_000, 2))
-logits = np.tanh(inputs @ rng.normal(size=(2, 16))) @ rng.normal(size=(16, 10))
+inputs = np.indices((2,) * 10).reshape(10, -1).T - 0.5  # all 1,024 of them
+logits = np.tanh(inputs @ rng.normal(size=(10, 16))) @ rng.normal(size=(16, 10)) / 4
 softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 # %% tags=["check"]
 checks.close(
-    "sum over the outputs, each input", softmax.sum(1), np.ones(1_000), atol=1e-12
+    "sum over the outputs, each input", softmax.sum(1), np.ones(1_024), atol=1e-12
 )
-checks.at_least("sum over the inputs, each output, largest", softmax.sum(0).max(), 2)
+checks.at_least("sum over all inputs, smallest of ten outputs", softmax.sum(0), 2)
 
 # %% [markdown]
 r"""
@@ -288,7 +300,7 @@ $$ (eq-bm-machine)
 
 The factor one half is there because the double sum meets each pair twice.
 $T$ is the **temperature**; machines that learn have $T = 1$, because $T$ only rescales $a$ and $J$.
-In physics the exponent is $-E / k_B T$, and the **Boltzmann factor** of two states is their ratio,
+In physics the exponent is $-E / k_B T$, and the ratio of the probabilities of two states is the **Boltzmann factor**,
 
 $$
 \frac{p_T(s)}{p_T(s')} = e^{-(E(s) - E(s')) / T} .
@@ -319,19 +331,19 @@ def boltzmann(E, T=1.0):
     return np.exp(-E / T - log_sum_exp(-E / T))
 
 
-S = all_states(4)
+four_units = all_states(4)
 a = np.array([0.5, -1.0, -1.0, 0.2])
 J = np.zeros((4, 4))
 J[0, 1:], J[1, 2:], J[2, 3] = (2.0, 1.0, -2.0), (-1.0, 1.0), 1.5
 J = J + J.T
-E = energy(S, a, J)
+E = energy(four_units, a, J)
 lowest = E.argmin()
 
 # %% tags=["check"]
 by_pairs = [
     -sum(a[i] * s[i] for i in range(4))
     - sum(J[i, j] * s[i] * s[j] for i, j in combinations(range(4), 2))
-    for s in S
+    for s in four_units
 ]
 checks.close("the energy, against a loop over units and pairs", E, by_pairs, atol=1e-12)
 for T in (0.5, 1.0, 3.0):
@@ -346,19 +358,16 @@ for T in (0.5, 1.0, 3.0):
 alike, allowed = np.full(16, 1 / 16), math.expm1(np.ptp(E) / 1e3) / 16
 checks.close("T = 1000: all states alike", boltzmann(E, 1e3), alike, atol=allowed)
 gap = np.sort(E)[1] - E[lowest]
-checks.at_least(
-    "T = gap / 20: probability of the lowest state, against its bound",
-    boltzmann(E, gap / 20)[lowest],
-    1 / (1 + 15 * math.exp(-20)) - 1e-12,
-)
+others = np.delete(boltzmann(E, gap / 20), lowest).sum()
+checks.at_most("T = gap / 20: all states but the lowest", others, 15 * math.exp(-20))
 
 # %% [markdown]
 r"""
-Move the slider: hot machines know nothing, cold ones know one answer.
+Move the slider: at high $T$ all states are equally probable, at low $T$ only the lowest.
 """
 
 # %% tags=["plot", "hide-input"]
-temperatures = [20, 10, 5, 3, 2, 1.5, 1, 0.7, 0.5, 0.3, 0.2, 0.1]
+temperatures = [20, 10, 5, 3, 2, 1.5, 1, 0.7, 0.5, 0.3, 0.1, 0.05]
 
 
 def bars(T):
@@ -384,8 +393,8 @@ plotting.slider(
 
 # %% [markdown]
 r"""
-$\log Z$ knows the whole thermodynamics.
-With $\beta = 1 / T$, its first derivative is minus the mean energy, its second one the variance of the energy.
+The derivatives of $\log Z$ give the thermodynamic means.
+With $\beta = 1 / T$, the first is minus the mean energy, the second the variance of the energy.
 We shall meet this pair again, with the parameters of the machine in place of $\beta$:
 
 $$
@@ -432,7 +441,7 @@ checks.gradient(
     atol=1e-8,
 )
 K, p = metropolis(E), boltzmann(E)
-checks.close("rows of the Metropolis matrix", K.sum(1), np.ones(16), atol=1e-14)
+checks.at_least("smallest entry of the Metropolis matrix", K, 0)
 checks.close("it leaves p as it is", p @ K, p, atol=1e-14)
 from_corner = np.eye(16)[lowest] @ np.linalg.matrix_power(K, 10_000)
 checks.close("and leads to p from the lowest state", from_corner, p, atol=1e-9)
@@ -509,6 +518,7 @@ joint = np.exp(X @ b[:, None] + H @ c + X @ W @ H.T)  # f(x, h), shape (16, 8)
 
 a_general, J_general = as_general(W, b, c)
 extra = np.triu(fixed_rng.normal(scale=1.5, size=(M + N, M + N)), 1)
+extra[:M, M:] = 0  # W stays
 J_full = J_general + extra + extra.T  # with couplings inside the layers
 joint_general = joint_table(a_general, J_full, M)
 
@@ -532,6 +542,7 @@ checks.close(
     np.zeros(16),
     atol=1e-13,
 )
+checks.close("general: between the layers the same W", J_full[:M, M:], W)
 checks.at_least(
     "general: it is not; largest total correlation, nats",
     max(hidden_correlation(joint_general)),
@@ -543,7 +554,6 @@ r"""
 ## Units are dependent, data points are not
 
 **The units of one configuration are neither independent nor identically distributed; the data points are both.**
-The two are easily mixed up, because both are numbered by an index.
 A machine whose units were independent would have no couplings and nothing to learn but $M$ means.
 What a likelihood assumes is that whole configurations $x^{(1)}, \dots, x^{(n)}$ are drawn independently from one $p(x)$:
 
@@ -572,7 +582,7 @@ entropies = -(
     units_mean * np.log(units_mean) + (1 - units_mean) * np.log(1 - units_mean)
 )
 checks.close(
-    "total correlation is what the entropies of the units have too much",
+    "total correlation: sum of the unit entropies minus the joint entropy",
     correlation_x,
     entropies.sum() + p_x @ np.log(p_x),
     atol=1e-12,
@@ -698,7 +708,7 @@ checks.close(
     atol=1e-12,
 )
 checks.close("free energy", -log_f(X, theta), -np.log(joint.sum(1)), atol=1e-12)
-run.record(
+_ = run.record(
     "log_z_agreement",
     np.ptp(three_ways),
     unit="nats",
@@ -713,7 +723,8 @@ $$
 F(x) = \langle E(x, h) \rangle_{p(h \mid x)} - \mathcal{H}\bigl[p(h \mid x)\bigr] .
 $$ (eq-bm-energy-entropy)
 
-So $F$ may not be replaced by an energy, neither by the mean one nor by the lowest: the difference is an entropy, and it depends on $x$.
+So $F$ may not be replaced by an energy.
+From the mean one it differs by an entropy, from the lowest, $E_0(x)$, by $\log \sum_h e^{E_0(x) - E(x, h)}$, and both differences depend on $x$.
 """
 
 # %% tags=["check"]
@@ -726,18 +737,21 @@ checks.close(
     mean_energy_x - hidden_entropy,
     atol=1e-12,
 )
-checks.at_least(
-    "and the entropy differs from x to x by, nats", np.ptp(hidden_entropy), 0.1
-)
+checks.at_least("the entropy differs from x to x by, nats", np.ptp(hidden_entropy), 0.1)
+from_lowest = -np.log(joint.max(1)) + log_f(X, theta)
+excited = np.log((joint / joint.max(1, keepdims=True)).sum(1))
+checks.close("lowest energy minus free energy", from_lowest, excited, atol=1e-12)
+checks.at_least("it differs from x to x by, nats", np.ptp(from_lowest), 0.1)
 
 # %% [markdown]
 r"""
 ## The price
 
 $M$ and $N$ count units; the states are finite in number, but their number doubles with every unit.
-The analytic sum helps by half of the exponent: of the two short sums one takes the shorter, with $2^{\min(M, N)}$ terms.
-For continuous $x$ the same wall stands elsewhere: a grid with $m$ points along each axis has $m^d$ points.
-We measure both.
+The analytic sum helps by half of the exponent or more: of the two short sums one takes the shorter, with $2^{\min(M, N)}$ terms.
+`log_z_short` sums over $x$; where $N < M$ it must be given the machine with its layers exchanged.
+For continuous $x$ a grid with $g$ points along each axis has $g^d$ points.
+We measure both, and continue the times to the size at which nobody waits for the result.
 """
 
 
@@ -775,22 +789,24 @@ def timed(function, *arguments, repeats=5):
     return result, min(seconds)
 
 
-sizes = range(4, P.max_units + 1, 2)
-thetas = [rng.normal(size=(n // 2) ** 2 + n) for n in sizes]
-joint_runs = [timed(log_z_joint, t, n // 2) for n, t in zip(sizes, thetas, strict=True)]
-short_runs = [timed(log_z_short, t, n // 2) for n, t in zip(sizes, thetas, strict=True)]
+units = np.arange(4, P.max_units + 11, 2)  # for the joint sum up to max_units only
+machines = {n: rng.normal(size=(n // 2) ** 2 + n) for n in units}
+joint_runs = [
+    timed(log_z_joint, t, n // 2) for n, t in machines.items() if n <= P.max_units
+]
+short_runs = [timed(log_z_short, t, n // 2) for n, t in machines.items()]
 grid_runs = [timed(log_z_grid, d) for d in range(1, 6)]
 
 # %% tags=["check"]
 for n, ((slow, _), _), ((fast, _), _) in zip(
-    sizes, joint_runs, short_runs, strict=True
+    units, joint_runs, short_runs, strict=False
 ):
     checks.close(f"{n} units: log Z by both sums", fast, slow, rtol=1e-12)
-units = np.array(sizes)
-checks.close("terms of the joint sums", [r[0][1] for r in joint_runs], 2**units)
-checks.close(
-    "terms of the short ones", [r[0][1] for r in short_runs], 2 ** (units // 2)
+joint_terms, short_terms = (
+    [r[0][1] for r in runs] for runs in (joint_runs, short_runs)
 )
+checks.close("terms of the joint sums", joint_terms, 2 ** units[: len(joint_runs)])
+checks.close("terms of the short ones", short_terms, 2 ** (units // 2))
 for d, ((estimate, points, exact), _) in enumerate(grid_runs, 1):
     # The error of the grid is its first Fourier terms: 2 d exp(-2 pi^2) for spacing 1.
     error = 2 * d * math.exp(-2 * math.pi**2)
@@ -798,32 +814,47 @@ for d, ((estimate, points, exact), _) in enumerate(grid_runs, 1):
         f"{d} dimensions, {points:,} points: log Z", estimate, exact, atol=2 * error
     )
 
+# %% tags=["check"]
+DAY, UNIVERSE = 86_400.0, 4.35e17  # seconds
 per_state = joint_runs[-1][1] / 2**P.max_units
-run.record(
+per_term = short_runs[-1][1] / 2 ** (P.max_units // 2 + 5)
+limits = {}  # units that take at most that long, at the measured seconds per term
+for name, seconds in (("one day", DAY), ("the age of the universe", UNIVERSE)):
+    limits[name] = math.floor(math.log2(seconds / per_state))
+    short_limit = 2 * math.floor(math.log2(seconds / per_term))
+    print(
+        f"{name}: {limits[name]} units by the joint sum, {short_limit} by the short one"
+    )
+
+checks.at_most(
+    "universe: units by the joint sum", limits["the age of the universe"], 99
+)
+_ = run.record(
     "seconds_per_joint_state",
     per_state,
     unit="seconds",
     protocol=f"joint sum, {P.max_units // 2} + {P.max_units // 2} units, best of 5",
 )
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Seconds to compute Z. Left: of a restricted machine with equal layers, against the number of units, by the joint sum and by the shorter one; dashed continuations assume the measured seconds per term. Right: by a grid of 15 points an axis, against the dimension.", "name": "fig-bm-cost"}, "image": {"alt": "Two panels with logarithmic time. Left: two straight lines through measured points rise out of the microseconds; the joint sum passes the age of the universe before a hundred units, the short sum has half its slope. Right: five points, for one to five dimensions, that rise ever more steeply to a line."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Seconds to compute Z. Left: of a restricted machine with equal layers, against the number of units, by the joint sum and by the shorter one; dashed continuations assume the seconds per term of the last point. Right: by a grid of 15 points an axis, against the dimension.", "name": "fig-bm-cost"}, "image": {"alt": "Two panels with logarithmic time. Left: two rows of points, at first flat, where the time is that of calling the functions, then rising; from the last point of each a straight line goes on. The line of the joint sum passes the age of the universe before a hundred units, that of the short sum has half its slope. Right: five points, for one to five dimensions, the first two nearly level, the last ones rising steeply."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.6), width_ratios=(1.5, 1))
 for runs, exponent, label, colour in (
     (joint_runs, 1.0, r"joint, $2^{M+N}$", plotting.COLOURS[0]),
     (short_runs, 0.5, r"short, $2^{\min(M,N)}$", plotting.COLOURS[1]),
 ):
+    reached = units[: len(runs)]
     left.semilogy(
-        sizes, [seconds for _, seconds in runs], "o", color=colour, label=label
+        reached, [seconds for _, seconds in runs], "o", color=colour, label=label
     )
-    further = np.array([sizes[-1], 100])
+    further = np.array([reached[-1], 100])
     left.semilogy(
         further,
-        runs[-1][1] * 2.0 ** (exponent * (further - sizes[-1])),
+        runs[-1][1] * 2.0 ** (exponent * (further - reached[-1])),
         "--",
         color=colour,
     )
-plotting.reference_line(left, 86_400.0, "one day", side="left")
-plotting.reference_line(left, 4.35e17, "age of the universe", side="left")
+plotting.reference_line(left, DAY, "one day", side="left")
+plotting.reference_line(left, UNIVERSE, "age of the universe", side="left")
 left.set(xlabel="units M + N", ylabel="seconds", xlim=(0, 100))
 left.legend(loc="lower right")
 right.semilogy(
@@ -833,7 +864,7 @@ _ = right.set(xlabel="dimension d", ylabel="seconds", xticks=range(1, 6))
 
 # %% [markdown]
 r"""
-Read the left picture with the digits of [the RBM lecture](rbm.ipynb) in mind: 784 + 500 units are far outside, but 784 + 16 are not, because the short sum has $2^{16}$ terms.
+For the digits of [the RBM lecture](rbm.ipynb), 784 + 500 units are out of reach, but 784 + 16 are not, because the short sum has $2^{16}$ terms.
 
 ## The likelihood has $n$ normalisers
 
@@ -892,15 +923,15 @@ r"""
 $$
 \begin{aligned}
 \nabla \log Z
-&= \frac{\nabla Z}{Z} && (1) \\
-&= \frac{1}{Z} \sum_x \nabla f(x) && (2) \\
-&= \frac{1}{Z} \sum_x f(x)\, \nabla \log f(x) && (3) \\
-&= \sum_x p(x)\, \nabla \log f(x) && (4) \\
-&= \langle \nabla \log f \rangle_{p} . && (5)
+&= \frac{\nabla Z}{Z} && (a) \\
+&= \frac{1}{Z} \sum_x \nabla f(x) && (b) \\
+&= \frac{1}{Z} \sum_x f(x)\, \nabla \log f(x) && (c) \\
+&= \sum_x p(x)\, \nabla \log f(x) && (d) \\
+&= \langle \nabla \log f \rangle_{p} . && (e)
 \end{aligned}
 $$ (eq-bm-grad-log-z)
 
-Line 1 is the derivative of a logarithm; line 2 exchanges gradient and finite sum; line 3 writes $f = e^{\log f}$; line 4 is the definition of $p$, and line 5 that of a mean.
+Line (a) is the derivative of a logarithm; (b) exchanges gradient and finite sum; (c) writes $f = e^{\log f}$; (d) is the definition of $p$, and (e) that of a mean.
 
 ```{margin}
 **Watch for** "$\nabla \log Z$ is the expectation value of $\log f$".
@@ -918,7 +949,7 @@ $$
 $$ (eq-bm-grad-log-f)
 
 Each line of {eq}`eq-bm-grad-log-z` is a vector of 19 numbers.
-We evaluate all of them: lines 1 and 2 by differences, without any formula for a derivative; 3 and 4 with {eq}`eq-bm-grad-log-f`; and 5 by averaging over exact draws.
+We evaluate all of them: the left side, (a) and (b) by differences, without any formula for a derivative; (c) and (d) with {eq}`eq-bm-grad-log-f`; and (e) by averaging over exact draws.
 """
 
 
@@ -942,18 +973,17 @@ def differences(function, theta, step=1e-5):
 
 
 Z, f, G = np.exp(log_z), np.exp(log_f(X, theta)), grad_log_f(X, theta)
+left_side = differences(lambda t: log_sum_exp(log_f(X, t)), theta)
+differences_of_f = differences(lambda t: np.exp(log_f(X, t)), theta)
+expectation = probabilities(theta) @ G
 lines = {
-    "0, differences of log Z": differences(lambda t: log_sum_exp(log_f(X, t)), theta),
-    "1, differences of Z, over Z": differences(
+    "a, differences of Z, over Z": differences(
         lambda t: np.exp(log_f(X, t)).sum(), theta
     )
     / Z,
-    "2, sum of differences of f, over Z": differences(
-        lambda t: np.exp(log_f(X, t)), theta
-    ).sum(0)
-    / Z,
-    "3, sum of f times grad log f, over Z": f @ G / Z,
-    "4, sum of p times grad log f": probabilities(theta) @ G,
+    "b, sum of differences of f, over Z": differences_of_f.sum(0) / Z,
+    "c, sum of f times grad log f, over Z": f @ G / Z,
+    "d, sum of p times grad log f": expectation,
 }
 draws_of_model = X[rng.choice(len(X), size=P.num_chains, p=probabilities(theta))]
 
@@ -965,21 +995,13 @@ checks.close(
     atol=1e-8,
 )
 for name, value in lines.items():
-    checks.close(
-        f"line {name}", value, lines["4, sum of p times grad log f"], atol=1e-8
-    )
+    checks.close(f"line {name}, against the left side", value, left_side, atol=1e-8)
 checks.unbiased(
-    "line 5, mean over draws",
-    grad_log_f(draws_of_model, theta),
-    lines["4, sum of p times grad log f"],
+    "line e, mean over draws", grad_log_f(draws_of_model, theta), expectation
 )
-error = np.abs(
-    lines["4, sum of p times grad log f"] - lines["0, differences of log Z"]
-).max()
-checks.at_most("largest error of the gradient of log Z", error, 1e-7)
-run.record(
+_ = run.record(
     "grad_log_z_max_error",
-    error,
+    np.abs(expectation - left_side).max(),
     unit="nats per unit of the parameter",
     protocol="4 + 3 units, all 19 parameters: exact expectation of grad log f, "
     "minus central differences of log Z with a step of 1e-5",
@@ -1002,10 +1024,9 @@ $$ (eq-bm-phases)
 
 ```{margin}
 **Watch for** texts in which one samples from the model in the *positive* phase.
-There the mean is over the data (and over $p(h \mid x)$, which is the $\hat h$ of {eq}`eq-bm-grad-log-f`); samples of the model are needed in the negative phase.
+In the positive phase the mean is over the data (and over $p(h \mid x)$, which is the $\hat h$ of {eq}`eq-bm-grad-log-f`); samples of the model are needed in the negative phase.
 ```
 
-Both phases are means of the same vector $\nabla \log f$; only the distribution differs.
 Divided by $n$, with $p_\text{data}$ for the frequencies of the data, this is one line:
 
 $$
@@ -1014,7 +1035,7 @@ $$
 $$ (eq-bm-contrast)
 
 Who minimises $-\log p$ has both signs turned round; learning that lives on such a difference is called *contrastive*.
-The gradient is zero where the two means agree: a machine has learned when its own samples look, to $\nabla \log f$, like the data.
+The gradient vanishes when model and data have the same mean of $\nabla \log f$.
 """
 
 
@@ -1056,9 +1077,6 @@ checks.close(
     likelihood_gradient(theta_start, data) / n,
     atol=1e-12,
 )
-once_only = grad_log_f(data, theta_start).sum(0) - negative_phase
-error = np.abs(once_only - n * gradient).max()
-checks.at_least("largest error with log Z once only", error, 1.0)
 checks.gradient(
     "a step along the gradient raises mean log p by rate |gradient|^2",
     lambda r: p_data @ np.log(probabilities(theta_start + r * gradient)),
@@ -1066,8 +1084,16 @@ checks.gradient(
     gradient @ gradient,
     atol=1e-8,
 )
-checks.at_least("positive phase: change of log f, all states", push_up, 0.0)
-checks.at_most("negative phase: change of log f, all states", push_down, 0.0)
+too_much = p_start > p_data
+checks.close(
+    "states with too much probability; lowered and raised by the step",
+    [
+        too_much.sum(),
+        (p_step < p_start)[too_much].sum(),
+        (p_step > p_start)[too_much].sum(),
+    ],
+    [13, 4, 9],
+)
 checks.close(
     "first order: change of log f minus its mean is the change of log p",
     push_up + push_down - p_start @ (push_up + push_down),
@@ -1078,7 +1104,7 @@ checks.close(
     atol=1e-8,
 )
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One step of learning on ten data points. Left: what each phase does to log f of the 16 states; dots mark the states that occur in the data. Right: how far the data are from the model before the step, and what the step does to the probabilities.", "name": "fig-bm-phases"}, "image": {"alt": "Two panels of bars over sixteen states. Left, blue bars upwards and orange bars downwards at every state. Right, two series of bars: where the data have more probability than the model the step mostly adds some, and elsewhere it mostly takes some away."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One step of learning on ten data points. Left: what each phase does to log f of the 16 states; dots mark the states that occur in the data. Right: how far the data are from the model before the step, and what the step does to the probabilities.", "name": "fig-bm-phases"}, "image": {"alt": "Two panels of bars over sixteen states. Left, blue bars upwards and orange bars downwards at every state. Right, two series of bars: in the three states where the data have more probability than the model the step adds some; of the thirteen where they have less it lowers four, two of them clearly, and raises nine a little."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.5))
 places = np.arange(len(X))
 left.bar(places, push_up, label="positive phase (data)")
@@ -1113,13 +1139,14 @@ _ = right.legend(fontsize=9, loc="upper right")
 
 # %% [markdown]
 r"""
-On the left every state is pushed both ways, because the states share parameters: this sharing is what lets a machine generalise.
-On the right is the balance.
-Probability is conserved, so that what some states win others must lose.
+On the left every state is pushed both ways.
+The states share parameters, which is what lets a machine generalise, and with units 0 and 1 no component of $\nabla \log f$ is negative, so that both signs are sure.
+On the right is the balance: what some states win others must lose.
+Thirteen states have more probability in the model than in the data, and the step lowers only four of them: shared parameters do not move single states.
 
 ## One maximum or several
 
-**Without hidden units the log-likelihood is concave, with them it is not: a zero gradient is then no proof of an optimum.**
+**Without hidden units the log-likelihood is concave, with them it need not be: a zero gradient is then no proof of an optimum.**
 Differentiate {eq}`eq-bm-grad-log-z` once more.
 In a fully visible machine $\log f = \theta \cdot t(x)$ is linear in $\theta$, the family {eq}`eq-bm-family`, and only $\log Z$ is curved:
 
@@ -1129,8 +1156,17 @@ $$
 \nabla^2 \langle \log p \rangle_\text{data} = -\operatorname{Cov}_p(t, t) .
 $$ (eq-bm-hessian)
 
-A covariance has no negative eigenvalue, so that the likelihood curves downwards everywhere and has one value at all its maxima.
-With hidden units $\log f$ is a logarithm of a sum, which curves upwards; the Hessian becomes a difference of two covariances, of which either may win.
+A covariance has no negative eigenvalue, so that the likelihood nowhere curves upwards and has one value at all its maxima.
+A maximum at finite $\theta$ need not exist: a unit that is on in all data drives its bias to infinity.
+With hidden units it is $-E = \theta \cdot t(x, h)$ that is linear, $\log f$ is the logarithm of a sum, and the Hessian is a difference of two covariances, of which either may win:
+
+$$
+\begin{aligned}
+\nabla^2 \langle \log p \rangle_\text{data}
+&= \bigl\langle \operatorname{Cov}_{p(h \mid x)}(t, t) \bigr\rangle_\text{data} \\
+&\quad - \operatorname{Cov}_{p(x, h)}(t, t) .
+\end{aligned}
+$$ (eq-bm-hessian-hidden)
 
 We look at two machines with three visible units and two parameters each.
 The first is fully visible, with the same bias $b$ for all units and the same coupling $J$ for all pairs: $t = (\sum_i x_i, \sum_{i<j} x_i x_j)$.
@@ -1138,9 +1174,9 @@ The second has one hidden unit, couplings $w_1$ to the first visible unit and $w
 
 $$
 \begin{aligned}
-E(x, h) &= -\bigl(h - \tfrac12\bigr) m(x), \\
-m(x) &= w_1 \bigl(x_1 - \tfrac12\bigr) + w_2 (x_2 + x_3 - 1), \\
-\log f(x) &= \log \bigl(2 \cosh \tfrac12 m(x)\bigr) .
+E(x, h) &= -\bigl(h - \tfrac12\bigr) a(x), \\
+a(x) &= w_1 \bigl(x_1 - \tfrac12\bigr) + w_2 (x_2 + x_3 - 1), \\
+\log f(x) &= \log \bigl(2 \cosh \tfrac12 a(x)\bigr) .
 \end{aligned}
 $$ (eq-bm-flip)
 
@@ -1152,7 +1188,8 @@ The data of each machine are those of the machine itself at known parameters, so
 X3 = all_states(3)
 pairs = list(combinations(range(3), 2))
 t_visible = np.stack([X3.sum(1), sum(X3[:, i] * X3[:, j] for i, j in pairs)], -1)
-half = np.stack([X3[:, 0] - 0.5, X3[:, 1] + X3[:, 2] - 1], -1)  # m = half @ (w_1, w_2)
+# a(x) is half @ (w_1, w_2).
+half = np.stack([X3[:, 0] - 0.5, X3[:, 1] + X3[:, 2] - 1], -1)
 
 
 def log_f_visible(theta):
@@ -1180,6 +1217,20 @@ def hessian(log_f_of, theta, step=1e-4):
     return differences(lambda t: differences(function, t, step), theta, step)
 
 
+# %%
+def covariance(t, p):
+    return np.cov(t.T, aweights=p, ddof=0)
+
+
+def hidden_hessian(theta, p_data):
+    """The difference of the two covariances of t(x, h) = (h - 1/2) half(x)."""
+    on = sigmoid(half @ theta)  # p(h = 1 | x)
+    given_x = (half.T * (p_data * on * (1 - on))) @ half
+    p = boltzmann(-log_f_hidden(theta))
+    t_joint = np.concatenate([half / 2, -half / 2])
+    return given_x - covariance(t_joint, np.concatenate([p * on, p * (1 - on)]))
+
+
 # %% tags=["check"]
 checks.close(
     "one hidden unit: log f, against the sum over h",
@@ -1188,16 +1239,21 @@ checks.close(
     atol=1e-12,
 )
 for theta_2 in rng.normal(scale=2, size=(5, 2)):
-    p = boltzmann(-log_f_visible(theta_2))
-    covariance = np.cov(t_visible.T, aweights=p, ddof=0)
     # Second differences err by about 1e-16 / step^2 = 1e-8, times a few.
     checks.close(
         "fully visible: Hessian is minus the covariance",
         hessian(log_f_visible, theta_2),
-        -covariance,
+        -covariance(t_visible, boltzmann(-log_f_visible(theta_2))),
         atol=5e-7,
     )
-    checks.at_most("its largest eigenvalue", np.linalg.eigvalsh(-covariance), 1e-12)
+    checks.close(
+        "one hidden unit: Hessian is a difference of covariances",
+        hessian(log_f_hidden, theta_2),
+        hidden_hessian(theta_2, p_data_of[log_f_hidden]),
+        atol=5e-7,
+    )
+
+# %% tags=["check"]
 zero = np.zeros(2)
 for theta_2 in (zero, best[log_f_hidden], -best[log_f_hidden]):
     slope = differences(
@@ -1210,13 +1266,11 @@ top, bottom, middle = (
 )
 checks.close("the two maxima are equally high", top, bottom, atol=1e-12)
 checks.at_least("and higher than the point half-way, nats", top - middle, 0.1)
-checks.at_least(
-    "largest eigenvalue of the Hessian half-way",
-    np.linalg.eigvalsh(hessian(log_f_hidden, zero)).max(),
-    0.01,
-)
+falling, rising = np.linalg.eigvalsh(hessian(log_f_hidden, zero))
+checks.at_least("Hessian half-way: one eigenvalue", rising, 0.01)
+checks.at_most("and the other: a saddle", falling, -0.01)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean log-likelihood, in nats below its maximum. Left: fully visible, concave, one maximum (star). Right: with one hidden unit, two maxima of equal height (stars); at the cross the gradient is zero and the likelihood is not maximal.", "name": "fig-bm-surface"}, "image": {"alt": "Two maps with contour lines. The left one has closed curves around a single star. The right one has two stars, at opposite points, each in a region of its own, with a cross in the middle between them."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean log-likelihood minus its maximum, in nats. Left: fully visible, concave, one maximum (star). Right: with one hidden unit, two maxima of equal height (stars); the cross is a saddle, where the gradient is zero and the likelihood is not maximal.", "name": "fig-bm-surface"}, "image": {"alt": "Two maps with contour lines. The left one has closed curves around a single star. The right one has two stars, at opposite points, each in a region of its own, with a cross in the middle between them."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.6))
 for ax, model, reach, names in zip(
     axes,
@@ -1230,14 +1284,17 @@ for ax, model, reach, names in zip(
     below = mean_log_likelihood(model, grid, p_data_of[model])
     below -= mean_log_likelihood(model, best[model], p_data_of[model])
     levels = [-3, -1, -0.6, -0.4, -0.3, -0.2, -0.1, -0.03, 0]
-    filled = ax.contourf(axis, axis, below, levels, cmap="Blues_r", extend="min")
-    ax.contour(axis, axis, below, levels, colors="black", linewidths=0.5)
+    shades = plt.colormaps["Blues_r"](np.linspace(0.1, 1, len(levels)))  # even steps
+    filled = ax.contourf(axis, axis, below, levels, colors=shades, extend="min")
+    thin = {"colors": "black", "linewidths": 0.5, "linestyles": "solid"}
+    ax.contour(axis, axis, below, levels, **thin)
     for sign in (1,) if model is log_f_visible else (1, -1):
         ax.plot(*(sign * best[model]), "*", color=plotting.COLOURS[1], markersize=13)
     ax.set(xlabel=names[0], ylabel=names[1])
     ax.grid(False)
 axes[1].plot(0, 0, "x", color="black", markersize=9, markeredgewidth=2)
-_ = fig.colorbar(filled, ax=axes, label="nats below the maximum", ticks=levels)
+label = "mean log-likelihood minus\nits maximum (nats)"
+_ = fig.colorbar(filled, ax=axes, label=label, ticks=levels)
 
 # %% [markdown]
 r"""
@@ -1262,7 +1319,7 @@ $$ (eq-bm-kl)
 
 Shannon's entropy $\mathcal{H}[p_\text{data}]$ does not depend on $\theta$.
 So divergence and mean log-likelihood have a constant sum, minus that entropy, and where one is lowest the other is highest.
-We follow both along a straight line through the parameters.
+We follow both along a straight line through the parameters; the best factor is 1.2 and not 1, because ten draws are not the machine that made them.
 """
 
 
@@ -1289,24 +1346,13 @@ parts = (
 )
 kl_start = kl(p_data, p_start)
 checks.close("KL = <log p_data> + <F> + log Z", parts, kl_start, atol=1e-12)
-checks.at_least(
-    "KL of 19 random machines and of this one",
-    [kl(p_data, probabilities(t)) for t in rng.normal(size=(19, len(theta)))]
-    + [kl_start],
-    0.0,
-)
-checks.close("KL of a distribution from itself", kl(p_data, p_data), 0.0)
 checks.close(
     "KL + mean log-likelihood, all along the line",
     kl_line + ll_line,
     np.full(101, -entropy(p_data)),
     atol=1e-12,
 )
-checks.close(
-    "the lowest KL is where the likelihood is highest",
-    kl_line.argmin(),
-    ll_line.argmax(),
-)
+checks.close("factor with the lowest KL", scales[kl_line.argmin()], 1.2, atol=1e-9)
 checks.gradient(
     "gradient of KL is minus that of the mean log-likelihood",
     lambda t: kl(p_data, probabilities(t)),
@@ -1314,7 +1360,7 @@ checks.gradient(
     -gradient,
     atol=1e-8,
 )
-run.record(
+_ = run.record(
     "kl_identity_error",
     abs(parts - kl_start),
     unit="nats",
@@ -1322,14 +1368,13 @@ run.record(
     "minus the sum over states",
 )
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Divergence and mean log-likelihood of ten data points, along the line from minus one half to twice the parameters of the machine that made the data. Their sum is minus the entropy of the data, dashed.", "name": "fig-bm-kl"}, "image": {"alt": "Two curves that are mirror images: one with a minimum, above zero, the other with a maximum at the same place, and a dashed horizontal line that is their constant sum."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Divergence and mean log-likelihood of ten data points, along the line from minus one half to twice the parameters of the machine that made the data. Their sum is minus the entropy of the data, dashed. Dotted: the factor that is best for both.", "name": "fig-bm-kl"}, "image": {"alt": "Two curves that are mirror images: one with a minimum, above zero, the other with a maximum at the same place, where a dotted vertical line stands, and a dashed horizontal line that is their constant sum."}}
 fig, ax = plt.subplots(figsize=(7.0, 3.6))
 ax.plot(scales, kl_line, label="KL(data || model)")
 ax.plot(scales, ll_line, label="mean log-likelihood")
 ax.axvline(scales[kl_line.argmin()], color="black", linewidth=1, linestyle=":")
-plotting.reference_line(
-    ax, -entropy(p_data), "their sum: minus the entropy of the data"
-)
+label = "their sum: minus the entropy of the data"
+plotting.reference_line(ax, -entropy(p_data), label, side="left")
 ax.set(xlabel="factor on all parameters", ylabel="nats")
 _ = ax.legend(loc=(0.02, 0.52))
 
@@ -1338,7 +1383,7 @@ r"""
 ## Gibbs sampling
 
 **A unit is resampled from its conditional probability, given all others; no $Z$ is needed for that.**
-In the general machine {eq}`eq-bm-machine` flipping unit $i$ changes the energy by its local field, so that {cite:p}`geman1984`
+In the general machine {eq}`eq-bm-machine` switching unit $i$ on lowers the energy by its local field $a_i + \sum_j J_{ij} s_j$, so that {cite:p}`geman1984`
 
 $$
 p(s_i = 1 \mid \text{all other units}) = \sigma\Bigl(a_i + \sum_j J_{ij} s_j\Bigr) .
@@ -1384,9 +1429,10 @@ r"""
 On a small machine each kind of sweep is a matrix of transition probabilities, computed without random numbers.
 The block sweep is $K(x \to x') = \sum_h p(h \mid x)\, p(x' \mid h)$; the sweep over single units is a product of one matrix per unit.
 Two properties count.
-A kernel is **stationary** for $p$ if a step turns $p$ into $p$; it is **reversible** if the flow $p(x) K(x \to x')$ equals the flow back, which is more.
+A distribution $p$ is **stationary** for a kernel if a step turns $p$ into $p$; the kernel is **reversible** for $p$ if the flow $p(x) K(x \to x')$ equals the flow back, which is more.
 Resampling one unit is reversible.
-The block sweep is too, because $x \to h \to x$ reads the same backwards; a sweep over units 1, 2, 3, ... is not.
+The block sweep as a kernel of $x$ alone is too, because $x \to h \to x$ reads the same backwards.
+On $s = (x, h)$ neither a sweep over units 1, 2, 3, ... nor the block sweep is.
 """
 
 
@@ -1433,6 +1479,14 @@ checks.close(
 )
 checks.close("sweep over units: p(s) stays", p_full @ sweep, p_full, atol=1e-14)
 checks.at_least("sweep over units: not reversible", asymmetry(p_full, sweep), 1e-5)
+p_joint = boltzmann(energy(all_states(M + N), a_general, J_general))
+sites = [site_kernel(i, a_general, J_general) for i in range(M + N)]
+h_then_x = np.linalg.multi_dot(sites[M:] + sites[:M])
+checks.close("block sweep on (x, h): p stays", p_joint @ h_then_x, p_joint, atol=1e-14)
+checks.at_least("but not reversible", asymmetry(p_joint, h_then_x), 1e-5)
+
+
+# %% tags=["check"]
 
 
 # One and two sweeps of each sampler from a fixed state, against the row of its kernel.
@@ -1484,8 +1538,6 @@ def second_eigenvalue(kernel):
     return np.sort(np.abs(np.linalg.eigvals(kernel)))[-2]
 
 
-p_joint = boltzmann(energy(all_states(M + N), a_general, J_general))
-sites = [site_kernel(i, a_general, J_general) for i in range(M + N)]
 kernels = {
     "block": (block, p_x),
     "units in turn": (np.linalg.multi_dot(sites), p_joint),
@@ -1495,16 +1547,9 @@ mixing = {name: distances(0, K, p) for name, (K, p) in kernels.items()}
 lambda_2 = {name: second_eigenvalue(K) for name, (K, _) in kernels.items()}
 
 # %% tags=["check"]
-one_visit = second_eigenvalue(np.mean(sites, axis=0))
 checks.ordered(
     "second eigenvalue",
     {"block": lambda_2["block"], "7 by chance": lambda_2["7 units by chance"]},
-)
-checks.close(
-    "7 visits by chance: the 7th power of one",
-    lambda_2["7 units by chance"],
-    one_visit ** (M + N),
-    rtol=1e-9,
 )
 checks.close(
     "total variation is the largest difference in the probability of any event",
@@ -1526,7 +1571,9 @@ for name, distance in mixing.items():
         rtol=1e-2,
     )
     checks.at_most(
-        f"{name}: largest increase of the distance", np.diff(distance), 1e-12
+        f"{name}: change of the distance from sweep to sweep, largest",
+        np.diff(distance),
+        1e-12,
     )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Total variation distance to the machine with 4 + 3 units after k sweeps, from all units off, for three kinds of sweep (points). Dashed: powers of the second eigenvalue through the last point.", "name": "fig-bm-mixing"}, "image": {"alt": "Three rows of points on a logarithmic axis that soon follow straight dashed lines downwards."}}
@@ -1549,54 +1596,55 @@ _ = ax.legend()
 # %% [markdown]
 r"""
 Blocks and units in turn have the same $\lambda_2$: without couplings inside a layer, resampling its units one after the other *is* resampling the layer.
-The two rows of points differ by a factor only, because one sweep begins with the hidden layer and the other with the visible one.
-Units drawn at random cost as much per sweep and forget more slowly.
+In the long run their points differ by a factor only.
+That factor is there because the block sweep forgets the hidden units it starts with, and the sweep in turn, which begins with the visible layer, forgets $x$.
+Units drawn at random cost as much per sweep and, in the long run, forget more slowly.
 
 ## The gradient of log Z, by sampling
 
 **A chain of $S$ sweeps gives $\nabla \log Z$ with an error that falls as $1 / \sqrt{S}$, and the chain's memory says with which factor.**
 Average $\nabla \log f$ along a block Gibbs chain.
-Were the states independent, the mean squared error would be $\sigma^2 / S$, with $\sigma^2$ the variance of $\nabla \log f$ summed over its components.
+Were the states independent, the mean squared error would be $V / S$, with $V$ the variance of $\nabla \log f$ summed over its components.
 In a chain neighbours are alike; for large $S$
 
 $$
 \begin{aligned}
 \Bigl\langle \bigl| \widehat{\nabla \log Z} - \nabla \log Z \bigr|^2 \Bigr\rangle
-&\approx \frac{\tau \sigma^2}{S}, \\
-\tau &= \frac{1}{\sigma^2} \sum_r w_r \frac{1 + \lambda_r}{1 - \lambda_r} .
+&\approx \frac{\tau V}{S}, \\
+\tau &= \frac{1}{V} \sum_{r:\, \lambda_r < 1} w_r \frac{1 + \lambda_r}{1 - \lambda_r} .
 \end{aligned}
 $$ (eq-bm-error)
 
-Here $\lambda_r$ are the eigenvalues of the kernel and $w_r$ is the share of the variance in the eigenvector $r$; $\tau$ counts the sweeps that are worth one independent draw.
+Here $\lambda_r$ are the eigenvalues of the kernel and $w_r$ is the part of $V$ carried by the eigenvector $r$, $\sum_r w_r = V$; the sum leaves out the eigenvalue 1, which carries none.
+$\tau$ counts the sweeps that are worth one independent draw.
 The exact error for every $S$ follows from the covariance after $k$ sweeps, $\sum_r w_r \lambda_r^k$.
 """
 
 
 # %%
 def spectrum(K, p, g):
-    """Eigenvalues of a reversible kernel; the share of each in the variance of g."""
+    """Eigenvalues of a reversible kernel, rising; the part of the variance of g in each."""
     root = np.sqrt(p)
     symmetric = root[:, None] * K / root  # the same eigenvalues
     values, vectors = np.linalg.eigh((symmetric + symmetric.T) / 2)
     return values, ((vectors.T @ (root[:, None] * (g - p @ g))) ** 2).sum(1)
 
 
-def squared_error(values, shares, num_sweeps):
+def squared_error(values, carried, num_sweeps):
     """Exact mean squared error of the average over a chain that starts from p."""
     k = np.arange(1, num_sweeps)
     pairs = 2 * ((num_sweeps - k) * values[:, None] ** k).sum(1)
-    return shares @ (num_sweeps + pairs) / num_sweeps**2
+    return carried @ (num_sweeps + pairs) / num_sweeps**2
 
 
 G = grad_log_f(X, theta)
 exact_gradient = p_x @ G
-values, shares = spectrum(block, p_x, G)
+values, carried = spectrum(block, p_x, G)
+variance = carried.sum()  # V
 lengths = 4 ** np.arange(3, round(math.log(P.chain_length, 4)) + 1)  # 64, 256, ...
-predicted = np.array([squared_error(values, shares, S) for S in lengths])
-inside = values < 1 - 1e-9  # without the eigenvalue 1, whose share is zero
-tau = (shares * (1 + values) / (1 - np.where(inside, values, 0)))[
-    inside
-].sum() / shares.sum()
+predicted = np.array([squared_error(values, carried, S) for S in lengths])
+slow = values[:-1]  # all but the eigenvalue 1
+tau = carried[:-1] @ ((1 + slow) / (1 - slow)) / variance
 
 
 def running_gradients(chain, theta, lengths):
@@ -1627,14 +1675,16 @@ checks.close(
 
 # %% tags=["check"]
 centred = G - exact_gradient
-covariance = [  # of the state after k sweeps with the state now, summed over components
+lag = [  # covariance after k sweeps with the state now, summed over components
     p_x @ (centred * (np.linalg.matrix_power(block, k) @ centred)).sum(1)
     for k in range(5)
 ]
-by_pairs = sum(covariance[abs(i - j)] for i in range(5) for j in range(5)) / 25
+checks.close("the parts of the eigenvectors add up to V", variance, lag[0], rtol=1e-12)
+checks.close("the eigenvalue 1 carries none", carried[-1], 0.0, atol=1e-12)
+by_pairs = sum(lag[abs(i - j)] for i in range(5) for j in range(5)) / 25
 checks.close(
     "predicted error of 5 sweeps, against the sum over 25 pairs",
-    squared_error(values, shares, 5),
+    squared_error(values, carried, 5),
     by_pairs,
     rtol=1e-12,
 )
@@ -1644,9 +1694,9 @@ checks.unbiased(
     np.ones(len(lengths)),
 )
 checks.close(
-    "predicted error times S, against tau sigma^2",
+    "predicted error times S, against tau V",
     lengths[-1] * predicted[-1],
-    tau * shares.sum(),
+    tau * variance,
     rtol=2 * tau / lengths[-1],
 )
 batches = measured.reshape(len(lengths), 20, -1).mean(-1)
@@ -1663,7 +1713,7 @@ run.record(
     protocol=f"4 + 3 units: log error of grad log Z against log sweeps, 64 to "
     f"{lengths[-1]:,}, {P.num_repetitions} block Gibbs chains in 20 batches",
 )
-run.record(
+_ = run.record(
     "gibbs_sweeps_per_independent_draw",
     tau,
     unit="sweeps",
@@ -1678,19 +1728,21 @@ ax.loglog(
 )
 ax.loglog(
     lengths,
-    np.sqrt(shares.sum() / lengths),
+    np.sqrt(variance / lengths),
     "k--",
     linewidth=1,
-    label=r"independent draws, $\sigma / \sqrt{S}$",
+    label=r"independent draws, $\sqrt{V / S}$",
 )
-ax.set(xlabel="sweeps S", ylabel="error of the gradient, nats")
+ax.set(
+    xlabel="sweeps S", ylabel="error of the gradient,\nnats per unit of the parameter"
+)
 _ = ax.legend()
 
 # %% [markdown]
 r"""
-Four times the work buys half the error, for ever.
-For the gradient of a training step that is no disaster: its mean must be right, and its noise averages out over the steps.
-What must not be wrong is the mean, and that is a matter of the burn-in.
+Four times the work buys half the error.
+One independent draw costs $\tau$ sweeps: hence the factor $\sqrt{\tau}$ between the two lines.
+The noise of training steps averages out over the steps if the learning rate falls; a wrong mean does not, and that is a matter of the burn-in.
 
 ## Learning exactly
 
@@ -1750,8 +1802,9 @@ checks.close(
 
 # %% [markdown]
 r"""
-`climb` is the whole algorithm.
-Zero is a fair start for the visible machine, whose likelihood has one maximum; the others start elsewhere, because at zero all hidden units would be alike and stay so.
+Zero is a fair start for the visible machine, whose likelihood is concave.
+The machine with 4 hidden units starts elsewhere, because at zero all of them would be alike and stay so.
+The two starts of the machine with one are chosen to end at different heights.
 """
 
 # %%
@@ -1796,6 +1849,9 @@ p_visible, p_restricted = (
 )
 p_one = restricted_probabilities(one_hidden[1])
 t_all = np.column_stack([t_pairs, X3.prod(1)])  # 3 + 3 + 1 moments
+alike = next(
+    islice(climb(np.zeros(19), restricted_gradient, rate=0.5), 4_999, None)
+)  # few enough steps that rounding does not part them
 
 checks.close(
     "visible: moments up to order two", p_visible @ t_pairs, target @ t_pairs, atol=1e-9
@@ -1812,15 +1868,30 @@ checks.at_least(
     0.05,
 )
 checks.at_most("KL of the restricted machine, 4 hidden units", restricted[0][-1], 1e-6)
-checks.at_least("KL of the one with 1 hidden unit", one_hidden[0][-1], 0.1)
+spread = np.ptp(unpack(alike, 3)[0], axis=1)
+checks.close("4 hidden from zero: spread of weights", spread, np.zeros(3), atol=1e-9)
+kl_alike = kl(target, restricted_probabilities(alike))
+checks.at_least("and its KL", kl_alike, 0.25)
+
+# %% tags=["check"]
 worse = other_start[0][-1] - one_hidden[0][-1]
-checks.at_least("nats by which its other start ends worse", worse, 0.05)
+checks.at_least("KL of the one with 1 hidden unit", one_hidden[0][-1], 0.25)
+checks.close("nats by which its other start ends worse", worse, 0.09, atol=0.005)
+for _, theta_one in (one_hidden, other_start):
+    left = restricted_gradient(theta_one)
+    checks.at_most("1 hidden: gradient left, largest component", np.abs(left), 1e-3)
+    # The step moves away from zero: its product with the parameters is positive.
+    checks.at_least(
+        "but the weights still grow: gradient times theta", left @ theta_one, 1e-5
+    )
 for name, (curve, _) in (
     ("visible", visible),
     ("4 hidden", restricted),
     ("1 hidden", one_hidden),
 ):
-    checks.at_most(f"{name}: largest increase of KL", np.diff(curve), 1e-12)
+    checks.at_most(
+        f"{name}: change of KL between two looks, largest", np.diff(curve), 1e-12
+    )
 
 # %%
 for name, (curve, _) in (
@@ -1833,10 +1904,12 @@ for name, (curve, _) in (
         max(curve[-1], 0.0),  # rounding can make it -1e-16
         unit="nats",
         protocol="KL(data || model), noisy parity of three bits, exact gradient, "
-        f"{steps[-1]:,} steps of rate 0.5",
+        f"{steps[-1]:,} steps of rate 0.5"
+        + ", and still falling slowly: it depends on their number"
+        * (name[-1] == "1"),
     )
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Learning the noisy parity of three bits by exact gradients. Left: divergence from the data. Right: the seven moments of data and models; the pair machine has the first six right and the last one wrong.", "name": "fig-bm-training"}, "image": {"alt": "Left: four curves on logarithmic axes. The visible machine stops at about 0.4 nats, the machine with one hidden unit lower, at two different heights for two starts, and that with four hidden units falls steeply out of the picture. Right: bars for seven moments of the data. The crosses of four hidden units are on all of them, the circles of the visible machine on all but the last, the triangles of one hidden unit on the first three."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Learning the noisy parity of three bits by exact gradients. Left: divergence from the data. Right: the seven moments of data and models; the visible machine has the first six right and the last one wrong.", "name": "fig-bm-training"}, "image": {"alt": "Left: four curves on logarithmic axes. The visible machine stops at about 0.4 nats, the machine with one hidden unit lower, at two different heights for two starts, and that with four hidden units falls steeply out of the picture. Right: bars for seven moments of the data. The crosses of four hidden units are on all of them, the circles of the visible machine on all but the last, the triangles of one hidden unit on the first three."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.6))
 curves = (("visible", visible), ("1 hidden", one_hidden), ("4 hidden", restricted))
 for name, (curve, _) in curves:
@@ -1860,7 +1933,8 @@ _ = right.legend(fontsize=9)
 r"""
 The visible machine stops where {eq}`eq-bm-entropies` says; no training can help it, because what is missing is not in its moments.
 One hidden unit brings part of the missing dependence, four bring all of it.
-From the other start the same machine, on the same data, comes to rest higher: this is what a likelihood that is not concave costs.
+From the other start the same machine, on the same data, flattens about 0.09 nats higher; the weights go on growing slowly.
+This is what a likelihood that is not concave costs.
 
 So far the data were a known distribution.
 With a finite sample one has to ask for the likelihood of *other* draws.
@@ -1890,7 +1964,7 @@ checks.ordered(
         "minus the entropy": -entropy(target),
     },
 )
-run.record(
+_ = run.record(
     "held_out_log_likelihood",
     held_out.mean(),
     unit="nats",
@@ -1903,7 +1977,7 @@ run.record(
 r"""
 ## Samples, and what learning does to them
 
-**A machine that has learned is harder to sample than one that has not.**
+**This machine is harder to sample after learning than before.**
 We draw from the machine with 4 hidden units as one would from a large one: 5,000 block Gibbs chains from all units off, looked at after 1, 10 and 1,000 sweeps.
 """
 
@@ -1926,10 +2000,18 @@ chains = islice(gibbs_block(np.zeros((5_000, 3)), trained), looks[-1])
 samples = {k: x for k, x in enumerate(chains, 1) if k in looks}
 after = {k: np.linalg.matrix_power(kernel_of(trained, X3), k)[0] for k in looks}
 
+K, even = kernel_of(trained, X3), X3.sum(1) % 2 == 0
+to_odd, from_odd, inside = K[even][:, ~even], K[~even][:, even], K[~even][:, ~even]
+# From one even state to another: at once, or by any number of sweeps in odd states.
+ways = {"direct": K[even][:, even]}
+ways["odd"] = to_odd @ np.linalg.inv(np.eye(4) - inside) @ from_odd
+p_even = restricted_probabilities(trained)[even]
+flows = {way: p_even @ (Q - np.diag(np.diag(Q))).sum(1) for way, Q in ways.items()}
+
 # %% tags=["check"]
 checks.at_most("second eigenvalue at the start", slowness["at the start"], 0.2)
 checks.at_least("second eigenvalue of the trained machine", slowness["trained"], 0.95)
-for k in looks[1:]:
+for k in looks[1:]:  # after one sweep too few chains have moved for a standard error
     checks.unbiased(
         f"moments after {k} sweeps, against the kernel",
         moments(samples[k]),
@@ -1942,6 +2024,16 @@ checks.unbiased(
 )
 checks.at_least("chains still at 000 after 10 sweeps, exact", after[10][0], 0.5)
 checks.at_most("probability of 000 in the data", target[0], 0.3)
+checks.close(
+    "chains from even states come back",
+    sum(ways.values()).sum(1),
+    np.ones(4),
+    atol=1e-12,
+)
+through_odd = flows["odd"] / sum(flows.values())
+checks.close(
+    "flow between even states: part through odd ones", through_odd, 0.91, atol=0.02
+)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Frequencies of the eight states in 5,000 chains from all units off, in the trained machine, after 1, 10 and 1,000 sweeps (markers), and the distribution of the data (bars).", "name": "fig-bm-samples"}, "image": {"alt": "Eight bars, four of them high. After one sweep nearly all chains are still at 000, after ten most of them; after a thousand the markers lie on the tops of the bars."}}
 fig, ax = plt.subplots()
@@ -1957,8 +2049,8 @@ _ = ax.legend()
 # %% [markdown]
 r"""
 After ten sweeps most chains are still where they started.
-The states with an even number of ones are separated by states of low probability, and a chain must cross these.
-So the negative phase gets harder the more the machine has learned, and the next section says what follows if one does not wait.
+The states with an even number of ones are separated by states of low probability: about 91 % of the flow from one to another goes through these.
+The next section says what follows if one does not wait.
 """
 
 # %% [markdown]
@@ -2003,12 +2095,14 @@ exact = (p_data - p_x) @ G
 bias = np.array([expected_cd(theta, p_data, k) - exact for k in ks])
 bias_length = np.linalg.norm(bias, axis=1) / np.linalg.norm(exact)
 
-rough = boltzmann(-np.array([0.3, -0.3, 1.3, 0.2, -1.1, 0.7, 2.6, 1.9]))  # 8 states
+# Minus the energies of eight states, chosen without a pattern: none for three weights.
+rough = boltzmann(-np.array([0.3, -0.3, 1.3, 0.2, -1.1, 0.7, 2.6, 1.9]))
 weights_only = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
 
 
 def rest(field):
     """Where ascent along a field of the three weights ends, from the same start."""
+    # An arbitrary start, the same for both fields.
     start = np.array([-0.5, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
     return next(
         islice(climb(start, lambda t: weights_only * field(t), rate=1.0), 4_999, None)
@@ -2035,7 +2129,7 @@ checks.close(
 )
 ratio = bias_length[29] / bias_length[28]
 checks.close("bias of CD-30 over that of CD-29", ratio, lambda_2["block"], rtol=1e-2)
-checks.at_least("bias of CD-1 over the gradient", bias_length[0], 0.1)
+checks.close("bias of CD-1 over the gradient", bias_length[0], 0.67, atol=0.005)
 checks.close(
     "CD-1 with data that are the model",
     expected_cd(theta, p_x, 1),
@@ -2059,7 +2153,7 @@ checks.at_least(
     np.abs(restricted_gradient(cd_rest, rough)[:3]).max(),
     1e-3,
 )
-checks.at_least("nats lost by CD-1", kl_lost, 1e-6)
+checks.close("nats lost by CD-1", kl_lost, 9.4e-5, atol=5e-7)
 
 # %%
 run.record(
@@ -2068,7 +2162,7 @@ run.record(
     unit="1",
     protocol="4 + 3 units, ten data points: |E[CD-1] - gradient| / |gradient|, exact",
 )
-run.record(
+_ = run.record(
     "cd1_kl_lost",
     kl_lost,
     unit="nats",
@@ -2076,9 +2170,18 @@ run.record(
     "minus KL where the exact gradient rests",
 )
 
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Length of the bias of CD-k over the length of the gradient, exact, on the machine with 4 + 3 units (points). Dashed: the power k of the second eigenvalue, through the last point.", "name": "fig-bm-cd-bias"}, "image": {"alt": "Points on a logarithmic axis fall from above one half to below one hundredth in thirty sweeps, close to a straight dashed line from the first on."}}
+fig, ax = plt.subplots(figsize=(7.0, 3.0))
+ax.semilogy(ks, bias_length, "o", markersize=4, label="bias of CD-k / gradient")
+power = lambda_2["block"] ** (ks - 30.0)
+ax.semilogy(ks, bias_length[-1] * power, "k--", linewidth=1, label=r"$\lambda_2^k$")
+ax.set(xlabel="sweeps k", ylabel="relative bias")
+_ = ax.legend()
+
 # %% [markdown]
 r"""
-On this machine the harm at rest is small; the [RBM lecture](rbm.ipynb) shows what becomes of it with strong couplings and on digits, and what persistent chains do about it.
+The bias of CD-1 is 0.67 of the gradient here, and it dies no faster than the chain forgets ({numref}`fig-bm-cd-bias`).
+At rest, on the three weights, CD-1 loses only $9.4 \times 10^{-5}$ nats; the [RBM lecture](rbm.ipynb) shows what becomes of it with strong couplings and on digits, and what persistent chains do about it.
 
 ## Exercises
 
@@ -2151,8 +2254,8 @@ r"""
 ```{exercise-start} One normaliser is not enough
 :label: ex-bm-once
 ```
-The same machine sees $n$ data points, of which $m$ are on, $0 < m < n$.
-Write `slopes(theta, m, n)`, which returns the derivative of $\log p(\text{data})$, and what it would be if $Z$ were taken only once.
+The same machine sees $n$ data points, of which $n_1$ are on, $0 < n_1 < n$.
+Write `slopes(theta, n_1, n)`, which returns the derivative of $\log p(\text{data})$, and what it would be if $Z$ were taken only once.
 Where does ascent along each of the two end?
 ```{exercise-end}
 ```
@@ -2160,7 +2263,7 @@ Where does ascent along each of the two end?
 
 
 # %% tags=["exercise"]
-def slopes(theta, m, n):
+def slopes(theta, n_1, n):
     return None
 
 
@@ -2168,18 +2271,20 @@ def slopes(theta, m, n):
 def check_slopes(answer):
     if answer(0.0, 1, 2) is None:
         return print("not yet")
-    for m, n in ((3, 10), (9, 12)):
+    for n_1, n in ((3, 10), (9, 12)):
         for value in (-1.0, 0.7):
-            for times, slope in zip((n, 1), answer(value, m, n), strict=True):
+            for times, slope in zip((n, 1), answer(value, n_1, n), strict=True):
                 checks.gradient(
-                    f"m = {m}, n = {n}, Z {times} times",
-                    lambda t, m=m, times=times: m * t - times * np.log(1 + np.exp(t)),
+                    f"{n_1} of {n} on, Z {times} times",
+                    lambda t, n_1=n_1, times=times: (
+                        n_1 * t - times * np.log(1 + np.exp(t))
+                    ),
                     np.array(value),
                     slope,
                     atol=1e-8,
                 )
-        right, _ = answer(math.log(m / (n - m)), m, n)
-        checks.close("zero where p(on) = m / n", right, 0.0, atol=1e-12)
+        right, _ = answer(math.log(n_1 / (n - n_1)), n_1, n)
+        checks.close("zero where p(on) = n_1 / n", right, 0.0, atol=1e-12)
     checks.at_least("Z once: the slope at theta = 30", answer(30.0, 3, 10)[1], 1.0)
     return print("right")
 
@@ -2195,16 +2300,16 @@ r"""
 
 
 # %% tags=["solution"]
-def slopes(theta, m, n):
-    return m - n * sigmoid(theta), m - sigmoid(theta)
+def slopes(theta, n_1, n):
+    return n_1 - n * sigmoid(theta), n_1 - sigmoid(theta)
 
 
 check_slopes(slopes)
 
 # %% [markdown]
 r"""
-With $Z^{-n}$ ascent ends where $\sigma(\theta) = m / n$, the frequency in the data.
-With $Z$ once the slope is $m - \sigma(\theta) > 0$ for every $\theta$: there is no maximum, and learning never ends.
+With $Z^{-n}$ ascent ends where $\sigma(\theta) = n_1 / n$, the frequency in the data.
+With $Z$ once the slope is $n_1 - \sigma(\theta) > 0$ for every $\theta$: there is no maximum, and learning never ends.
 ````{solution-end}
 ````
 """
@@ -2317,12 +2422,20 @@ def twin_of(theta):
     return pack(W[:, order], b, c[order])
 
 
+def turned(theta):
+    W, b, c = unpack(theta, M)
+    sign = np.array([-1, 1, 1])  # the first hidden unit: h -> 1 - h
+    return pack(W * sign, b + W[:, 0], c * sign)
+
+
 check_twin(twin_of)
+check_twin(turned)
 
 # %% [markdown]
 r"""
-Hidden units have no names: any permutation of them gives the same $p(x)$, so that every maximum has up to $N!$ copies.
-Half-way between two copies the exchanged units have equal weights and do the same work twice.
+Hidden units have no names: any permutation of them gives the same $p(x)$, which makes up to $N!$ copies of every maximum.
+Nor has on or off a name: each hidden unit may be turned round, $h_j \to 1 - h_j$, which changes the sign of its weights and its bias and adds its old weights to $b$, and makes $2^N$ times as many.
+Half-way between two exchanged copies the units have equal weights and do the same work twice; half-way between two turned ones the unit does nothing.
 ````{solution-end}
 ````
 """
@@ -2395,10 +2508,10 @@ r"""
 ## What you can compute now
 
 1. {eq}`eq-bm-model` turns an energy into a probability if its integral is finite; ratios {eq}`eq-bm-ratio` and sampling need no $Z$.
-2. The three sums of {eq}`eq-bm-three` agree, and {numref}`fig-bm-cost` says where they end.
+2. The three sums of {eq}`eq-bm-three` agree, and {numref}`fig-bm-cost` says how long they take.
 3. {eq}`eq-bm-grad-log-z` holds line by line; with $n$ normalisers it gives the two phases of {eq}`eq-bm-phases`.
-4. The Hessian {eq}`eq-bm-hessian` decides about maxima, and {eq}`eq-bm-kl` makes likelihood a divergence.
-5. {eq}`eq-bm-error` predicts the error of Gibbs sampling ({numref}`fig-bm-gradient-error`), {eq}`eq-bm-cd` the bias of contrastive divergence.
+4. Without hidden units {eq}`eq-bm-hessian` excludes false maxima, with them {eq}`eq-bm-hessian-hidden` does not, and {eq}`eq-bm-kl` makes likelihood a divergence.
+5. {eq}`eq-bm-error` predicts the error of Gibbs sampling ({numref}`fig-bm-gradient-error`), {eq}`eq-bm-cd` the bias of contrastive divergence ({numref}`fig-bm-cd-bias`), and {numref}`fig-bm-training` shows what exact gradients learn.
 
 **What comes next:** the restricted machine with 784 visible units, where $Z$ is out of reach: [restricted Boltzmann machines on MNIST](rbm.ipynb).
 

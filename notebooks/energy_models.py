@@ -27,7 +27,7 @@ At the end of this lecture you will be able to
 
 - **You need** [Langevin sampling](langevin.ipynb) and the two phases of [Boltzmann machines](boltzmann_machines.ipynb); some PyTorch.
 - **Sources:** {cite:t}`du2019`, {cite:t}`nijkamp2020`, {cite:t}`gutmann2012`, {cite:t}`gao2020`, {cite:t}`hyvarinen2007`, {cite:t}`hinton2002`.
-- **Time:** a page to read in an hour; it computes for about two minutes on two cores.
+- **Time:** a page to read in an hour; it computes for about a minute and a half on two cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]
@@ -497,6 +497,13 @@ for name, y, beta in (
     )
 
 # %% tags=["check"]
+alone = torch.ones(1, 1, 1)  # one pixel, no neighbours: Bayes' rule with even odds
+checks.close(
+    "a pixel that is seen on is on with probability 0.9",
+    torch.sigmoid(2 * field(alone, alone, 0.0, H)).item(),
+    1 - FLIPPED,
+    atol=1e-6,
+)
 checks.unbiased("share of turned pixels", wrong_pixels(noisy, clean), FLIPPED)
 checks.at_most(
     "share of wrong pixels after cleaning",
@@ -639,6 +646,13 @@ by_formula = (
     pair[0].mean() - pair[1].mean() + 0.1 * (pair[0] ** 2 + pair[1] ** 2).mean()
 )
 checks.close("value with penalty", loss, by_formula, atol=1e-12)
+small.scale = 5.0
+loss, *_ = contrast(small, few[:2], few[2:4], 0.1)
+in_units = [e / 5 for e in pair]
+by_formula = in_units[0].mean() - in_units[1].mean()
+by_formula += 0.1 * (in_units[0] ** 2 + in_units[1] ** 2).mean()
+checks.close("value with penalty, in units of 5 nats", loss, by_formula, atol=1e-12)
+small.scale = 1.0
 
 # %% [markdown]
 r"""
@@ -1416,7 +1430,8 @@ _ = ax.legend(loc="center right", bbox_to_anchor=(1, 0.36), fontsize=9)
 r"""
 Samples, not chosen: chains that start from uniform noise and run ten times longer than those of the training.
 Beside them we run chains that start at test images.
-In equilibrium both would have the same energies; chains of this length are far from it {cite:p}`nijkamp2020`, and what they produce depends on where they start.
+In equilibrium both would have the same mean energy: compare the printed lines.
+Chains of this length need not have come there {cite:p}`nijkamp2020`, and what they produce then depends on where they start.
 """
 
 # %%
@@ -1558,6 +1573,16 @@ exact = (
 checks.unbiased("its squared error", (draws[:, 0] - a) ** 2, exact / (n * m))
 checks.close(
     "the claimed error, on average", draws[:, 1].mean(), draws[:, 0].std(), rtol=0.2
+)
+normal = torch.distributions.MultivariateNormal(mean.double(), covariance.double())
+twenty = with_noise(x_test[:20])
+log_p = normal.log_prob(twenty.double())
+checks.close(
+    "Gaussian energies of 20 images, relative to the first, against torch.distributions",
+    gaussian_energy(twenty) - gaussian_energy(twenty[:1]),
+    log_p[0] - log_p,
+    rtol=0.01,  # single precision, and directions whose variance is the noise alone
+    atol=0.5,
 )
 if run.on_mnist and run.profile != "smoke":
     checks.at_least("area for uniform noise", areas["noise"], 0.99)

@@ -24,7 +24,7 @@ At the end of this lecture you will be able to
 4. give its log-likelihood in nats: exactly for 16 hidden units, by annealed importance sampling for 500;
 5. say why centring helps, and show it on digits with black and white exchanged.
 
-- **You need** probability with sums over states, the sigmoid $\sigma(a) = 1/(1 + e^{-a})$, matrix products, some PyTorch.
+- **You need** [Boltzmann machines](boltzmann_machines.ipynb) or probability with sums over states, the sigmoid $\sigma(a) = 1/(1 + e^{-a})$, matrix products, some PyTorch.
 - **Sources:** {cite:t}`hinton2002`, {cite:t}`tieleman2008`, {cite:t}`salakhutdinov2008`, {cite:t}`melchior2016`; a longer introduction is {cite:t}`fischer2014`.
 - **Time:** a page to read in an hour; it computes for about two minutes on two cores.
 """
@@ -849,7 +849,9 @@ for _ in train(
 fig, ax = plt.subplots()
 ax.plot(small_curve, "o-")
 if run.on_mnist:
-    plotting.reference_line(ax, published_16, "published, 50 epochs", side="left")
+    plotting.reference_line(
+        ax, published_16, "published (PCD-1, 50 epochs)", side="left"
+    )
 _ = ax.set(xlabel="epoch", ylabel="test log-likelihood (nats)")
 # %%
 log_p = exact_log_likelihood(small, black_white_test)
@@ -1779,7 +1781,7 @@ r"""
 4. The recorded numbers stand on the [results page](../book/results.md) beside the published ones.
 5. Centring makes the step independent of the names of the colours ({numref}`fig-rbm-centring`).
 
-**What comes next:** the same idea, data push down and samples push up, with a neural network for the energy and Langevin dynamics in place of Gibbs sampling.
+**What comes next:** [the same machine in Keras](rbm_keras.ipynb); then [Langevin sampling](langevin.ipynb) in place of Gibbs sampling, and [a neural network for the energy](energy_models.ipynb).
 
 **Reading:** {cite:t}`hinton2010` for practical advice; {cite:t}`fischer2014`, sections 3 to 5, for the proofs; {cite:t}`bengio2009` and {cite:t}`hinton2006` for stacks of these machines; {cite:t}`nair2010` for other hidden units.
 The code of the sources is critically read on the [errata page](../book/errata.md).

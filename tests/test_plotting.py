@@ -238,3 +238,18 @@ def test_the_module_only_draws():
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert not names & {"show", "title", "set_title", "suptitle", "print", "display"}
+
+
+def test_film_closes_each_figure_before_it_asks_for_the_next():
+    def figures():
+        for height in (1, 2, 3):
+            assert not plt.get_fignums()
+            fig, ax = plt.subplots()
+            ax.plot([0, height])
+            yield fig
+
+    film = plotting.film(figures(), alt="a line that rises")
+    assert len(film.frames) == 3
+    assert film.labels == ["frame 1 of 3", "frame 2 of 3", "frame 3 of 3"]
+    assert len(set(film.frames)) == 3
+    assert not plt.get_fignums()

@@ -52,10 +52,10 @@ def close(what: str, estimate: Any, exact: Any, *, atol: float = 0.0, rtol: floa
     allowed = atol + rtol * np.abs(np.where(np.isinf(b), 0.0, b))  # and nothing else is near infinity
     passed = bool((difference <= allowed).all())
     if a.ndim == 0:
-        facts = f"exact {b:.10g}, computed {a:.10g}, tolerance {allowed:.1g}"
+        facts = f"exact {b:.10g}, computed {a:.10g}, tolerance {allowed:.2g}"
     else:
-        facts = f"largest difference {difference.max():.2g} of {a.size} values, tolerance {atol:.1g}"
-        facts += f" + {rtol:.1g} relative" if rtol else ""
+        facts = f"largest difference {difference.max():.2g} of {a.size} values, tolerance {atol:.2g}"
+        facts += f" + {rtol:.2g} relative" if rtol else ""
     _verdict(what, passed, facts)
 
 

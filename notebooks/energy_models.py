@@ -61,7 +61,7 @@ PARAMETERS = {  # smoke, quick, full
     "num_denoised": (20, 200, 1_000),  # images for the de-noising test
     "ring_steps": (60, 1_500, 6_000),  # of the two-dimensional energy
     "nce_steps": (60, 6_000, 20_000),
-    "flow_steps": (40, 1_000, 5_000),
+    "flow_steps": (40, 1_500, 5_000),
     "image_steps": (20, 1_500, 20_000),  # of the energy of images
     "ablation_steps": (20, 800, 2_000),  # of the runs that are meant to fail
     "chain_length": (5, 20, 40),  # Langevin steps for one training step on images
@@ -148,9 +148,10 @@ r"""
 **Every function $E$ with a finite integral of $e^{-E}$ defines a density, and nothing else is asked of it:**
 
 $$
-p_\theta(x) = \frac{e^{-E_\theta(x)}}{Z(\theta)},
-\qquad
-Z(\theta) = \int e^{-E_\theta(x)}\, \mathrm{d}x .
+\begin{aligned}
+p_\theta(x) &= \frac{e^{-E_\theta(x)}}{Z(\theta)}, \\
+Z(\theta) &= \int e^{-E_\theta(x)}\, \mathrm{d}x .
+\end{aligned}
 $$ (eq-em-density)
 
 No inverse, no order of the variables, no Jacobian: nothing else restricts the network; the price is $Z$.
@@ -179,10 +180,8 @@ class Energy(nn.Module):
 
     def __init__(self, hidden_dim=64, *, unit=0.25, width=2.0):
         super().__init__()
-        self.unit, self.width = (
-            unit,
-            width,
-        )  # length of the finest detail; of the parabola
+        # The length of the finest detail, and the width of the parabola.
+        self.unit, self.width = unit, width
         self.f = nn.Sequential(
             nn.Linear(2, hidden_dim),
             nn.SiLU(),
@@ -253,9 +252,10 @@ r"""
 Its normaliser is an integral of its own:
 
 $$
-p_{12}(x) = \frac{p_1(x)\, p_2(x)}{\int p_1(x')\, p_2(x')\, \mathrm{d}x'},
-\qquad
-Z_{12} = Z_1 Z_2 \int p_1\, p_2\, \mathrm{d}x .
+\begin{aligned}
+p_{12}(x) &= \frac{p_1(x)\, p_2(x)}{\int p_1(x')\, p_2(x')\, \mathrm{d}x'}, \\
+Z_{12} &= Z_1 Z_2 \int p_1\, p_2\, \mathrm{d}x .
+\end{aligned}
 $$ (eq-em-product)
 
 ```{margin}
@@ -337,10 +337,11 @@ A clean picture $y$ of black and white pixels was damaged: we see $x$, in which 
 With spins, $\pm 1$ for ink and paper, a *Markov random field* says what pictures are like, and how damage happens {cite:p}`besag1986`:
 
 $$
-E(y \mid x) = -\beta \sum_{\langle i j \rangle} y_i y_j
-- h \sum_i x_i y_i,
-\qquad
-h = \frac{1}{2} \log \frac{1 - \epsilon}{\epsilon} .
+\begin{aligned}
+E(y \mid x) &= -\beta \sum_{\langle i j \rangle} y_i y_j
+- h \sum_i x_i y_i, \\
+h &= \frac{1}{2} \log \frac{1 - \epsilon}{\epsilon} .
+\end{aligned}
 $$ (eq-em-mrf)
 
 The first sum runs over neighbours and likes equal ones; it is the Ising model.
@@ -510,17 +511,14 @@ checks.at_most(
     [pixel_errors["icm"], pixel_errors["gibbs"]],
     FLIPPED / 2,
 )
-checks.close(
-    "difference of the two programs",
-    pixel_errors["icm"],
-    pixel_errors["gibbs"],
-    atol=5
-    * 2**0.5
-    * 0.03
-    / len(clean) ** 0.5,  # errors of images scatter by 0.03 at most
+paired = wrong_pixels(modes, clean) - wrong_pixels(means, clean)
+print(
+    f"modes minus Gibbs: {paired.mean():.4f} +/- {paired.std() / len(paired) ** 0.5:.4f}"
 )
+ratio = pixel_errors["icm"] / pixel_errors["gibbs"]
+checks.at_most("wrong pixels by modes over those by Gibbs", max(ratio, 1 / ratio), 1.5)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "From top to bottom: clean test images, a tenth of the pixels turned, iterated modes, mean of Gibbs samples.", "name": "fig-em-denoise"}, "image": {"alt": "Four labelled rows of ten black and white digits. The second row is covered with isolated wrong pixels. In the third and fourth row nearly all of them are gone, a few specks remain, most of them near the edges, and some small loops are filled."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "From top to bottom: clean test images, a tenth of the pixels turned, iterated modes, sign of the mean of 60 Gibbs sweeps.", "name": "fig-em-denoise"}, "image": {"alt": "Four labelled rows of ten black and white digits. The second row is covered with isolated wrong pixels. In the third and fourth row nearly all of them are gone, a few specks remain, most of them near the edges, and some small loops are filled."}}
 fig, axes = plt.subplots(4, 1, figsize=(7.0, 3.4))
 rows = {"clean": clean, "damaged": noisy, "modes": modes, "Gibbs": means}
 for ax, (name, y) in zip(axes, rows.items(), strict=True):
@@ -530,7 +528,7 @@ for ax, (name, y) in zip(axes, rows.items(), strict=True):
 # %% [markdown]
 r"""
 A model with one fitted parameter removes most of the wrong pixels, because specks are isolated and strokes are not.
-The two programs are equally good here, within the errors.
+The two programs are nearly equally good here; for modes the result hardly depends on $\beta$ beyond 0.7.
 It knows nothing of digits: a network can know more.
 """
 
@@ -548,14 +546,14 @@ $$ (eq-em-contrast)
 if the samples are held fixed: $\nabla_\theta L$ is minus the gradient of the mean log-likelihood.
 $L$ itself is no loss; it is near zero for a good model and for one that knows nothing.
 
-What {cite:t}`du2019` add to make this work:
+What {cite:t}`du2019` add to make this work, besides chains that are long enough:
 
 - a **replay buffer**: the end points of all chains are kept, and most chains continue from a random one of them, as in persistent contrastive divergence;
 - a few of them, here one in twenty, **start anew** from noise, so that lost particles are replaced;
 - a **penalty** $\alpha\, \langle E_\theta^2 \rangle$ on data and samples, which keeps the energies near zero, where nothing else holds them: $L$ does not change when a constant is added;
 - a **clipped gradient**, so that one bad batch does no harm.
 
-On the ring the first two are enough; the images at the end need all four.
+On the ring we use the first two, on images all four.
 """
 
 
@@ -706,7 +704,7 @@ checks.unbiased("mean square of noisy data", e_data, 0.25, 0.25 * (2 / 1e5) ** 0
 
 # %% [markdown]
 r"""
-The parameters keep moving around the optimum, so that we evaluate an average of them with exponential weights and a memory of 400 steps, which moves less.
+The parameters keep moving around the optimum, so that we evaluate an average of them with exponential weights and a memory of 400 steps, which moves less; at the end, where the rate has gone to zero, the two agree.
 """
 
 
@@ -755,7 +753,7 @@ if run.profile != "smoke":
     outside = log_partition_on_wide_grid(ring_average) - log_partition(ring_average)
     checks.close("log Z that the grid leaves out", outside, 0.0, atol=1e-3)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: density of the trained energy, with its own $\\log Z$. Middle: the replay buffer at the end. Right: KL divergence from the target by quadrature, of the parameters at 30 times and of their average.", "name": "fig-em-ring"}, "image": {"alt": "Three panels. Eight dark spots on a circle; eight clouds of points at the same places with few points between; two falling curves on a logarithmic axis, a jagged one and below it a smooth one, which falls from above one to about three hundredths."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: density of the trained energy, with its own $\\log Z$. Middle: the replay buffer at the end. Right: KL divergence from the target by quadrature, of the parameters at 30 times and of their average.", "name": "fig-em-ring"}, "image": {"alt": "Three panels. Eight dark spots on a circle; eight clouds of points at the same places with few points between; two falling curves on a logarithmic axis, a jagged one and a smooth one, which falls from above one to a few hundredths, mostly below the jagged one, and meets it at the end."}}
 fig, axes = plt.subplots(1, 3, figsize=(8.4, 2.9), width_ratios=(1, 1, 1.3))
 with torch.no_grad():
     heat_map(axes[0], -ring_average(plane) - log_partition(ring_average))
@@ -907,7 +905,7 @@ def nce_loss(data_logits, noise_logits):
 
 # %% [markdown]
 r"""
-On a line we know it all: data from $N(0, 1)$, noise from $N(0, 2^2)$, the energy $\theta x^2 / 2$, whose normaliser is $\frac{1}{2} \log 2\pi / \theta$.
+On a line we know it all: data from $N(0, 1)$, noise from $N(0, 2^2)$, the energy $\theta x^2 / 2$, for which $\log Z = \frac{1}{2} \log (2\pi / \theta)$.
 With integrals in place of means the gradient of the loss must vanish at $\theta = 1$, $c = \frac{1}{2} \log 2 \pi = 0.919$, and nowhere near.
 With samples the estimate of $c$ must scatter around that value.
 """
@@ -1158,6 +1156,7 @@ def train_flow(flow, num_steps, learning_rate=5e-3, batch_size=512):
         loss = -flow.log_prob(ring[torch.randint(len(ring), (batch_size,))]).mean()
         optimiser.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
         optimiser.step()
         follow(average, flow, 1 / min(step + 1, 200))
     return average
@@ -1180,6 +1179,7 @@ def train_against_flow(model, flow, num_steps, learning_rate=5e-3, batch_size=51
         loss.backward()
         for parameter in flow.parameters():
             parameter.grad.neg_()  # uphill
+        nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
         for optimiser, average, player in zip(
             optimisers, averages, players, strict=True
         ):
@@ -1221,10 +1221,11 @@ near = (plane.abs() < 2.01).all(1)  # grid points whose cells fill a square
 with torch.no_grad():
     x, _ = fce_flow(torch.randn(20_000, 2))
     share = math.exp(integral(fce_flow.log_prob(plane[near])))
-checks.unbiased(
+checks.close(
     "share of the flow's samples in a square, against the integral of its density",
-    (x.abs() < 2.025).all(1).double(),
+    (x.abs() < 2.025).all(1).double().mean(),
     share,
+    atol=5 * 0.5 / len(x) ** 0.5,
 )
 if run.profile != "smoke":
     checks.ordered(
@@ -1240,9 +1241,9 @@ if run.profile != "smoke":
         "log Z of the energy that the grid leaves out", outside, 0.0, atol=1e-2
     )
     fce_error = abs(fce.log_z.item() - log_partition(fce.energy))
-    checks.at_most("error of the learned log Z", fce_error, 0.05)
+    checks.at_most("error of the learned log Z", fce_error, 0.1)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Densities learned from the same data: noise-contrastive estimation with a Gaussian as noise, a flow by maximum likelihood, and energy and flow of flow-contrastive estimation.", "name": "fig-em-noise"}, "image": {"alt": "Four panels. The two energies show eight separate dark spots on a circle. The two flows show a winding band of uneven darkness along the circle, with bridges between the places of the spots."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Densities learned from the same data: noise-contrastive estimation with a Gaussian as noise, a flow by maximum likelihood, and energy and flow of flow-contrastive estimation.", "name": "fig-em-noise"}, "image": {"alt": "Four panels. The two energies show eight separate dark spots on a circle. The two flows show a winding band of uneven darkness along the circle, with bridges between the places of the spots and white slits."}}
 fig, axes = plt.subplots(1, 4, figsize=(8.6, 2.5))
 shown = {
     "NCE": nce.energy,
@@ -1257,9 +1258,10 @@ with torch.no_grad():
 
 # %% [markdown]
 r"""
-This small flow bends one Gaussian blob into a band; as an invertible map it can make the bridges between the spots thin, and never cut them.
+This small flow bends one Gaussian blob into a band.
+Its density is nowhere zero: an invertible map can make gaps that are nearly white, but the blob stays in one piece.
 An energy need not be invertible, and its spots are separate: it is better than the flow that taught it.
-In the plane, though, the broad Gaussian is noise enough, and with it the energy comes closer still; flows as noise are meant for many dimensions.
+In the plane, though, the broad Gaussian is noise enough: with it the energy came closer still, after more steps, each of them cheaper; flows as noise are meant for many dimensions.
 Beside the energy that was trained by sampling, both have the advantage that no chain was run.
 """
 
@@ -1373,14 +1375,14 @@ checks.at_most("particles of the buffer", image_buffer, 1)
 
 # %% [markdown]
 r"""
-What you should see in a healthy run: after some hundred steps the mean energies of data and samples move together.
+What you should see in a healthy run: after a short excursion the mean energies of data and samples move together.
 The curve does not tell how good the samples are; look at them below.
 
-Two of the precautions can be left out to see what they are for.
+What happens when the chains are too short, and what does the penalty do then?
 With chains of **one step** the samples stay far behind the energy, which is then free to rise at the samples and to fall at the data.
 In units of 500 nats the loss is $e_d - e_m + \alpha (e_d^2 + e_m^2)$, with $e_d$ and $e_m$ for data and samples; the **penalty** gives it a minimum at $e_d = -1/2\alpha = -500$ and $e_m = 500$, so that the gap ends near 1,000.
 Without it there is no limit; and even in a healthy run nothing holds the level.
-(The clipping is the third: put `max_norm=math.inf` and watch for a few hundred steps.)
+(What the clipping is for: put `max_norm=math.inf` and watch for a few hundred steps.)
 """
 
 # %%
@@ -1416,7 +1418,7 @@ if run.on_mnist and run.profile != "smoke":
     checks.at_most("the same, limit 2 * 500 by the penalty", apart, 1_100)
     checks.at_least("gap without penalty: beyond that limit", free, 1_100)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean energy of data (solid) and of samples (dashed), in units of 500 nats, with chains of full length and with chains of one step. The axis is linear between -10 and 10 and logarithmic outside.", "name": "fig-em-ablation"}, "image": {"alt": "Three pairs of curves over training steps. One pair stays together near one. In the second the curve of the samples rises to some hundreds and that of the data falls to minus some hundreds. The third pair runs apart much further."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean energy of data (solid) and of samples (dashed), in units of 500 nats, with chains of full length and with chains of one step. The axis is linear between -10 and 10 and logarithmic outside.", "name": "fig-em-ablation"}, "image": {"alt": "Three pairs of curves over training steps. One pair, after a short excursion, stays together near one. In the second the curve of the samples rises to some hundreds and that of the data falls to minus some hundreds. The third pair runs apart much further."}}
 fig, ax = plt.subplots(figsize=(7.0, 3.8))
 for (name, history), colour in zip(ablations.items(), plotting.COLOURS, strict=False):
     e_data, e_model = zip(*history, strict=True)
@@ -1430,8 +1432,7 @@ _ = ax.legend(loc="center right", bbox_to_anchor=(1, 0.36), fontsize=9)
 r"""
 Samples, not chosen: chains that start from uniform noise and run ten times longer than those of the training.
 Beside them we run chains that start at test images.
-In equilibrium both would have the same mean energy: compare the printed lines.
-Chains of this length need not have come there {cite:p}`nijkamp2020`, and what they produce then depends on where they start.
+In equilibrium both would have the same mean energy.
 """
 
 # %%
@@ -1462,7 +1463,16 @@ with torch.no_grad():
         e = image_energy(images) / image_energy.scale
         print(f"{name}: mean energy {e.mean():.2f} +/- {e.std() / 40**0.5:.2f} units")
 moved = (fold(y) - x_test[:40]).square().sum(1).sqrt().mean()
-print(f"mean distance of the chains from their digits: {moved:.1f}")
+apart = torch.cdist(x_test[:40], x_test[:40]).sum() / (40 * 39)
+print(
+    f"distance of the chains from their digits {moved:.1f}, of two digits {apart:.1f}"
+)
+
+# %% [markdown]
+r"""
+Compare the printed lines: where the mean energies differ by several standard errors, the chains have not come to equilibrium, and what they produce depends on where they start {cite:p}`nijkamp2020`.
+And if the chains lower the energy of test images, test images are not typical of the model, although the curves of data and samples move together during the training.
+"""
 
 # %% tags=["plot", "hide-input"]
 plotting.film(
@@ -1485,7 +1495,7 @@ r"""
 **The energy ranks images by log-density, without $Z$; how well it separates two kinds is the area under the ROC curve.**
 That area is the probability that a foreign image has a higher energy than a digit, drawn at random: 1 is perfect, 1/2 is chance, below 1/2 is wrong way round.
 It is computed on test images, all with the same noise as the training data.
-Its standard error {cite:p}`hanley1982` knows of the images that were drawn, not of other training runs.
+Its standard error {cite:p}`hanley1982` knows of the images that were drawn, not of other training runs, and takes the two sets as independent, which turned copies of the same images are not.
 
 A number needs a baseline: the negative log-density of one Gaussian with the mean and the covariance of the training images.
 """
@@ -1545,7 +1555,7 @@ baseline = {
 }
 for name, area in areas.items():
     print(f"{name:12} deep energy {area:.3f}, one Gaussian {baseline[name]:.3f}")
-run.record(
+_ = run.record(
     "gaussian_mnist_ood_auroc_rotated",
     baseline["rotated"],
     unit="1",
@@ -1590,10 +1600,21 @@ if run.on_mnist and run.profile != "smoke":
     checks.ordered(
         "area", {"upside down": areas["upside_down"], "on the side": areas["rotated"]}
     )
+    for name in ("rotated", "upside_down"):
+        checks.at_least(
+            f"{name}: area, minus that of one Gaussian",
+            areas[name] - baseline[name],
+            0.02,
+        )
+    checks.at_least(
+        "one Gaussian: noise, shuffled pixels",
+        [baseline["noise"], baseline["shuffled"]],
+        0.99,
+    )
     stranger = (e_test > e_foreign["blank"].median()).double().mean()
     checks.at_least("share of digits with more energy than blank paper", stranger, 0.05)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Energies of test images and of three kinds of foreign ones. Shuffled pixels and uniform noise lie far to the right of this picture, and a thousandth of each kind is cut off at its ends.", "name": "fig-em-ood"}, "image": {"alt": "Histograms of energies. Those of blank paper are a narrow peak inside the broad hill of the test images, towards its upper end. Digits upside down overlap with the test images too, digits on their side lie further right."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Energies of test images and of three kinds of foreign ones. Shuffled pixels and uniform noise lie far to the right of this picture. The lowest thousandth of the test images and the highest thousandth of the rotated ones are cut off; the vertical axis is logarithmic.", "name": "fig-em-ood"}, "image": {"alt": "Histograms of energies. Those of blank paper are a narrow peak inside the broad hill of the test images. Digits upside down overlap with the test images too, digits on their side lie further right."}}
 fig, ax = plt.subplots()
 unit = image_energy.scale
 edges = torch.linspace(
@@ -1612,7 +1633,7 @@ _ = ax.legend(fontsize=9)
 
 # %% [markdown]
 r"""
-Noise is found with ease, and so is anything that looks like noise.
+One Gaussian alone finds noise and shuffled pixels as well as the network does; on turned digits the network is better.
 Turned digits are recognised as unusual most of the time; upside down, where 0, 1 and 8 are digits still, less often.
 Blank paper is the warning: to us it is no digit at all, and to this energy many digits are stranger than it.
 A low energy means a high density, and a high density is not the same as belonging to the data: a simple image can be likely under a model that never drew it.
@@ -1907,11 +1928,11 @@ Denoising and sliced score matching, in a later lecture, avoid them {cite:p}`son
 r"""
 ## What you can compute now
 
-1. A network plus a parabola, or a network on a cube, is a density ({eq}`eq-em-confined`); in the plane its $Z$ is a sum over a grid.
-2. Adding energies multiplies densities ({eq}`eq-em-product`); ratios alone clean a picture ({numref}`fig-em-denoise`).
+1. A network plus a parabola, or a network on a cube, is a density, {eq}`eq-em-confined`; in the plane its $Z$ is a sum over a grid.
+2. Adding energies multiplies densities, {eq}`eq-em-product`; ratios alone clean a picture ({numref}`fig-em-denoise`).
 3. `train` is the loop for the plane and for images; {numref}`fig-em-ablation` shows what chains of one step do, and where the penalty stops them.
 4. One small Langevin step makes contrastive divergence score matching, {eq}`eq-em-score-matching`.
-5. Noise-contrastive estimation learns $E$ and $\log Z$ together ({eq}`eq-em-nce`), and a flow can be its noise.
+5. Noise-contrastive estimation learns $E$ and $\log Z$ together, {eq}`eq-em-nce`, and a flow can be its noise.
 6. The energy tells noise from digits, and not every foreign image ({numref}`fig-em-ood`).
 
 The recorded numbers stand on the [results page](../book/results.md); $\log Z$ of the energy of images is not estimated here.

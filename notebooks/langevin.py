@@ -328,9 +328,9 @@ And for every other density the Kullback-Leibler divergence falls; a second term
 
 $$
 \begin{aligned}
-\frac{\mathrm{d}}{\mathrm{d}t}\, \mathrm{KL}(p_t \,\|\, p)
-&= \int \partial_t p_t\, \log \frac{p_t}{p}\, \mathrm{d}x \\
-&= -\int p_t\, \Bigl| \nabla \log \frac{p_t}{p} \Bigr|^2 \mathrm{d}x .
+&\frac{\mathrm{d}}{\mathrm{d}t}\, \mathrm{KL}(p_t \,\|\, p)
+= \int \partial_t p_t\, \log \frac{p_t}{p}\, \mathrm{d}x \\
+&\quad = -\int p_t\, \Bigl| \nabla \log \frac{p_t}{p} \Bigr|^2 \mathrm{d}x .
 \end{aligned}
 $$ (eq-lan-kl-rate)
 
@@ -388,7 +388,10 @@ r"""
 **A step of length $\eta$ in time is a step along the score and a random kick of variance $2 \eta$:**
 
 $$
-x_{k+1} = x_k + \eta\, \nabla \log p(x_k) + \sqrt{2 \eta}\; \xi_k, \qquad \xi_k \sim N(0, I) .
+\begin{aligned}
+x_{k+1} &= x_k + \eta\, \nabla \log p(x_k) + \sqrt{2 \eta}\; \xi_k, \\
+\xi_k &\sim N(0, I) .
+\end{aligned}
 $$ (eq-lan-ula)
 
 "Unadjusted" says that no verdict follows: every step is taken.
@@ -465,7 +468,7 @@ plotting.film(
     "lower left, three in ten at the lower right and two in ten above.",
     caption="500 particles of the unadjusted Langevin algorithm with step size 0.01, "
     "and the share of each well, which weigh 50 %, 30 % and 20 %. The time between "
-    "pictures grows from 0.05 to 2 units.",
+    "pictures grows from 0.05 to 2.6 units.",
     width=460,
 )
 
@@ -562,12 +565,11 @@ measured = {
 
 # %% tags=["check"]
 for name, (a, c, closed_form) in RULES.items():
-    for eta in ETAS:
-        v = variance_after(2_000, eta, a, c)
-        checks.close(f"{name}, step {eta}: recursion", v, closed_form(eta), rtol=1e-12)
-        checks.unbiased(
-            f"{name}, step {eta}: simulation", measured[name][eta].square(), v
-        )
+    exact = torch.tensor([closed_form(eta) for eta in ETAS])
+    by_recursion = [variance_after(2_000, eta, a, c) for eta in ETAS]
+    simulated = torch.stack(list(measured[name].values()), 1)
+    checks.close(f"{name}: recursion", by_recursion, exact, rtol=1e-12)
+    checks.unbiased(f"{name}: simulation", simulated.square(), exact)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Variance of what three rules sample when the target has variance 1. Lines: closed form. Points: simulation; its error is smaller than a point.", "name": "fig-lan-rules"}, "image": {"alt": "Variance against step size from 0 to 1.6. Two curves start at one and rise, one of them twice as fast. The third starts at one half and crosses the line at one where the step size is one. Points lie on all three curves."}}
 fig, ax = plt.subplots()
@@ -1031,7 +1033,7 @@ for name in METHODS:
         1.0,
     )
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Evaluations of the energy or its gradient that one independent draw of the widest coordinate costs, in ten dimensions with standard deviations from 0.25 to 1; a gradient counts as one evaluation. Error bars: one standard error from independent pairs of chains.", "name": "fig-lan-price"}, "image": {"alt": "Three horizontal bars on a logarithmic axis. Random walk is the longest with about two hundred evaluations, MALA about half of it, preconditioned MALA less than ten."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Evaluations of the energy or its gradient that one independent draw of the widest coordinate costs, in ten dimensions with standard deviations from 0.25 to 1; a gradient counts as one evaluation. Error bars: one standard error from independent pairs of chains.", "name": "fig-lan-price"}, "image": {"alt": "Three horizontal bars on a logarithmic axis. Random walk is the longest with more than a hundred evaluations, MALA needs somewhat more than half of that, preconditioned MALA less than ten."}}
 fig, ax = plt.subplots(figsize=(7.0, 2.2))
 means = [taus.mean() for taus in price.values()]
 errors = [taus.std() / len(taus) ** 0.5 for taus in price.values()]
@@ -1227,8 +1229,9 @@ checks.ordered(
 
 # %% [markdown]
 r"""
-With steps that shrink, both errors die and the whole posterior is reached: the steps must add up to infinity, so that the start is forgotten, and their squares must not, so that the noise of the mini-batches is.
-The usual choice is $\eta_k = \eta_0\, (1 + k / k_0)^{-\gamma}$ with $1/2 < \gamma \le 1$ {cite:p}`welling2011`.
+With steps that shrink, both errors die and the posterior itself is reached: the steps must add up to infinity, so that the start is forgotten, and go to zero, so that by {eq}`eq-lan-sgld-variance` the excess is too.
+{cite:t}`welling2011` ask in addition that the sum of their squares be finite.
+The usual choice is $\eta_k = \eta_0\, (1 + k / k_0)^{-\gamma}$ with $1/2 < \gamma \le 1$.
 The covariance after any number of steps follows from the same recursion.
 Half of the chains start far on one side of the posterior, half on the other.
 """
@@ -1279,7 +1282,10 @@ for ax, eta in zip(axes, SGLD_ETAS, strict=True):
     ax.plot(*ellipse(cov).T, color=plotting.COLOURS[0], label=f"SGLD, {eta:.4f}")
     ax.plot(*ellipse(posterior_cov).T, "k--", label="posterior")
     ax.plot(*TRUTH, "x", color=plotting.COLOURS[1], markeredgewidth=2)
-    ax.set(xlabel="offset", xlim=(1.0, 2.2), ylim=(0.2, 1.25))
+    (left_end, bottom), (right_end, top) = (
+        posterior_mean + side * 4.5 * posterior_cov.diag().sqrt() for side in (-1, 1)
+    )
+    ax.set(xlabel="offset", xlim=(left_end, right_end), ylim=(bottom, top))
     ax.legend(loc="upper right", fontsize=9)
 _ = axes[0].set(ylabel="slope")
 
@@ -1419,7 +1425,7 @@ r"""
 The step $-\eta\, x^3$ of the energy $x^4/4$ overshoots as soon as $\eta x^2 > 2$, and lands further out than it came from.
 The noise gets there in the end at any step size; how soon depends steeply on $\eta$.
 MALA refuses such a step.
-From the bulk of the density that makes it exact; from far out it refuses every step, stays where it is, and says nothing.
+From the bulk of the density that makes it exact; from far out it refuses nearly every step and stays where it is; only the share of accepted steps tells it.
 """
 
 
@@ -1442,7 +1448,9 @@ bulk, _ = after(
     metropolis(torch.randn(P.num_particles, 1), quartic_energy, mala(cubic_pull, 0.1)),
 )
 far_out = torch.full((1_000, 1), 1.1 * math.sqrt(2 / 0.1))
-stuck, _ = after(200, metropolis(far_out, quartic_energy, mala(cubic_pull, 0.1)))
+far_chain = metropolis(far_out, quartic_energy, mala(cubic_pull, 0.1))
+stuck, _ = after(200, far_chain)
+_, accepted = next(far_chain)
 
 # %% tags=["check"]
 beyond = after(12, langevin(far_out, cubic_pull, 0.1))
@@ -1458,6 +1466,7 @@ checks.unbiased(
 checks.at_least(
     "MALA from far out: share stuck", (stuck == far_out).double().mean(), 0.95
 )
+checks.at_most("MALA from far out: accepted steps", accepted.double().mean(), 0.05)
 
 # %% [markdown]
 r"""
@@ -1525,7 +1534,7 @@ for b in (4.0, 6.0):
     ratio = passage_time(b) / limit
     checks.close(f"b = {b}: diffusion, over its limit", ratio, 1, atol=2 / b**2)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean time until a particle from one of two wells comes to the top of the barrier between them, which is at the distance b. Line: double integral. Points: discrete chain with step 0.02, exact. Dashed: the limit for high barriers.", "name": "fig-lan-passage"}, "image": {"alt": "Time on a logarithmic axis against b from one and a half to four. A line rises from about four to more than a thousand; points lie a little above it, a dashed line a little below, which comes closer to the right."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean time until a particle from one of two wells comes to the top of the barrier between them, which is at the distance b. Line: double integral. Points: discrete chain with step 0.02, exact. Dashed: the limit for high barriers.", "name": "fig-lan-passage"}, "image": {"alt": "Time on a logarithmic axis against b from one and a half to four. A line rises from about four to more than a thousand; points lie a little above it. A dashed line starts close to it, runs below it from b = 2 on, and comes closer again to the right."}}
 fig, ax = plt.subplots()
 fine = torch.linspace(1.5, 4, 26)
 ax.semilogy(fine, [passage_time(b.item()) for b in fine], label="diffusion")
@@ -1562,13 +1571,13 @@ checks.unbiased(
     "variance: that of the left well", (positions + 6).square().mean(0), 1.0
 )
 checks.at_least(
-    "true variance, both wells, over the measured one", 17 / positions.var(), 15
+    "true variance, both wells, over the measured one", 37 / positions.var(), 30
 )
 checks.at_most("autocorrelation time that the chains claim", tau_inside, 10)
 
 # %% [markdown]
 r"""
-A perfect Gaussian, a short autocorrelation time, and half of the distribution missing: nothing in the run says so.
+The right mean and variance of one well, a short autocorrelation time, and half of the distribution missing: nothing in the run says so.
 The weights of the wells are then those of the starting points.
 The law is right, the waiting time is the trouble; annealed importance sampling, in [the RBM lecture](rbm.ipynb), avoids it by walking through a sequence of flatter densities.
 """

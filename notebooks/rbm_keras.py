@@ -40,7 +40,6 @@ if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 
 # %% tags=["imports"]
-import logging
 import math
 import os
 import subprocess
@@ -54,8 +53,6 @@ for name, value in (
     ("NVIDIA_TF32_OVERRIDE", "0"),  # products in full on a GPU
 ):
     os.environ.setdefault(name, value)
-# No warnings when a step is compiled again: a check counts how often that happens.
-logging.getLogger("tensorflow").setLevel("ERROR")
 
 # %% tags=["imports", "remove-output"]
 import dgm
@@ -67,8 +64,11 @@ import numpy as np
 from keras import ops
 
 backend = keras.backend.backend()
-if backend == "tensorflow":  # looks for GPUs, so that its messages about them end here
-    sys.modules["tensorflow"].config.list_physical_devices()
+if backend == "tensorflow":
+    tensorflow = sys.modules["tensorflow"]
+    tensorflow.config.list_physical_devices()  # its messages about GPUs end here
+    # Nor warnings when a step is compiled again: a check counts how often that happens.
+    tensorflow.get_logger().setLevel("ERROR")
 
 # %% tags=["parameters"]
 PARAMETERS = {  # smoke, quick, full
@@ -1620,7 +1620,7 @@ To go on exactly where training stopped one needs the state of the `SeedGenerato
 r"""
 ## What you can compute now
 
-1. `EnergyLayer` and `RBM` use `keras.ops` alone, and agree with sums over all states ({eq}`eq-rbmk-energy`).
+1. `EnergyLayer` and `RBM` use `keras.ops` alone, and agree with sums over all states, {eq}`eq-rbmk-energy`.
    Start the lecture with `KERAS_BACKEND=jax` or `KERAS_BACKEND=torch`: the same checks are made there.
 2. `cd_update` is {eq}`eq-rbmk-update`, a closed formula, and `train` a loop around it.
 3. With the weights, the batch and the uniform numbers handed over, Keras and PyTorch make the same step to $10^{-6}$ ({numref}`fig-rbmk-difference`).

@@ -169,7 +169,7 @@ $$
 E_\theta(x) = f_\theta(x / \delta) + \frac{|x|^2}{2 w^2}
 $$ (eq-em-confined)
 
-Here $w = 2$ is the width of the parabola, and the network sees $x$ in units of the finest detail, $\delta = 0.25$: fed with small numbers it would learn smooth functions first and details late.
+Here $w = 2$ is the width of the parabola, and the network sees $x$ in units of the finest detail, $\delta = 0.25$.
 """
 
 
@@ -466,6 +466,7 @@ def wrong_pixels(y, clean):
     return (y != clean).float().mean((1, 2))
 
 
+# %%
 clean, noisy = damaged("valid")
 betas = (0.3, 0.5, 0.7, 0.9, 1.2, 1.5)
 choice = [
@@ -505,6 +506,8 @@ checks.close(
     1 - FLIPPED,
     atol=1e-6,
 )
+beyond = [restore(noisy, beta)[0] for beta in (1.1 * H, 1.5 * H)]
+checks.close("modes: two strengths beyond h, the same pictures", *beyond)
 checks.unbiased("share of turned pixels", wrong_pixels(noisy, clean), FLIPPED)
 checks.at_most(
     "share of wrong pixels after cleaning",
@@ -528,7 +531,8 @@ for ax, (name, y) in zip(axes, rows.items(), strict=True):
 # %% [markdown]
 r"""
 A model with one fitted parameter removes most of the wrong pixels, because specks are isolated and strokes are not.
-The two programs are nearly equally good here; for modes the result hardly depends on $\beta$ beyond 0.7.
+The printed lines give the difference of the two programs, image by image.
+For modes $\beta$ hardly matters: once it exceeds $h$, a single neighbour outweighs the observation, and the rule, follow the majority of the neighbours and in a tie what was seen, is the same for all $\beta$.
 It knows nothing of digits: a network can know more.
 """
 
@@ -566,6 +570,7 @@ def contrast(energy, x_data, x_model, penalty=0.0):
     return loss + penalty * size, e_data.mean().item(), e_model.mean().item()
 
 
+# %%
 def train(
     energy,
     x,
@@ -1006,6 +1011,7 @@ def train_by_noise(model, num_steps, learning_rate=1e-2, batch_size=1_024):
     return average
 
 
+# %%
 nce = train_by_noise(Normalised(), P.nce_steps)
 protocol = (
     f"eight Gaussians, noise N(0, 4 I), {P.nce_steps:,} steps of 1,024 data and noise"
@@ -1162,6 +1168,7 @@ def train_flow(flow, num_steps, learning_rate=5e-3, batch_size=512):
     return average
 
 
+# %%
 def train_against_flow(model, flow, num_steps, learning_rate=5e-3, batch_size=512):
     """The energy minimises the NCE loss, the flow maximises it; returns both averages."""
     players = (model, flow)
@@ -1188,6 +1195,7 @@ def train_against_flow(model, flow, num_steps, learning_rate=5e-3, batch_size=51
     return averages
 
 
+# %%
 flow_by_likelihood = train_flow(Flow(), P.flow_steps)
 fce, fce_flow = train_against_flow(
     Normalised(), copy.deepcopy(flow_by_likelihood), P.flow_steps
@@ -1241,7 +1249,7 @@ if run.profile != "smoke":
         "log Z of the energy that the grid leaves out", outside, 0.0, atol=1e-2
     )
     fce_error = abs(fce.log_z.item() - log_partition(fce.energy))
-    checks.at_most("error of the learned log Z", fce_error, 0.1)
+    checks.at_most("error of the learned log Z", fce_error, 0.05)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Densities learned from the same data: noise-contrastive estimation with a Gaussian as noise, a flow by maximum likelihood, and energy and flow of flow-contrastive estimation.", "name": "fig-em-noise"}, "image": {"alt": "Four panels. The two energies show eight separate dark spots on a circle. The two flows show a winding band of uneven darkness along the circle, with bridges between the places of the spots and white slits."}}
 fig, axes = plt.subplots(1, 4, figsize=(8.6, 2.5))
@@ -1261,7 +1269,7 @@ r"""
 This small flow bends one Gaussian blob into a band.
 Its density is nowhere zero: an invertible map can make gaps that are nearly white, but the blob stays in one piece.
 An energy need not be invertible, and its spots are separate: it is better than the flow that taught it.
-In the plane, though, the broad Gaussian is noise enough: with it the energy came closer still, after more steps, each of them cheaper; flows as noise are meant for many dimensions.
+In the plane, though, the broad Gaussian is noise enough: with it the energy came closer still, after more steps; flows as noise are meant for many dimensions.
 Beside the energy that was trained by sampling, both have the advantage that no chain was run.
 """
 
@@ -1514,6 +1522,7 @@ def auroc(e_digits, e_foreign):
     return a, math.sqrt(variance / (n * m))
 
 
+# %%
 turned = torch.rot90(x_test.reshape(-1, 28, 28), 1, (1, 2)).reshape(-1, 784)
 permutation = torch.randperm(784, device=run.device)
 FOREIGN = {
@@ -1584,6 +1593,7 @@ checks.unbiased("its squared error", (draws[:, 0] - a) ** 2, exact / (n * m))
 checks.close(
     "the claimed error, on average", draws[:, 1].mean(), draws[:, 0].std(), rtol=0.2
 )
+# %% tags=["check"]
 normal = torch.distributions.MultivariateNormal(mean.double(), covariance.double())
 twenty = with_noise(x_test[:20])
 log_p = normal.log_prob(twenty.double())
@@ -1635,7 +1645,7 @@ _ = ax.legend(fontsize=9)
 r"""
 One Gaussian alone finds noise and shuffled pixels as well as the network does; on turned digits the network is better.
 Turned digits are recognised as unusual most of the time; upside down, where 0, 1 and 8 are digits still, less often.
-Blank paper is the warning: to us it is no digit at all, and to this energy many digits are stranger than it.
+Blank paper is the warning: to us it is no digit at all, and yet to this energy some of the digits are stranger than it.
 A low energy means a high density, and a high density is not the same as belonging to the data: a simple image can be likely under a model that never drew it.
 """
 

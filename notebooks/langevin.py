@@ -993,6 +993,7 @@ def tuned(energy, make_move, target, x, size=0.1):
     return size, x
 
 
+# %%
 METHODS = {  # energy, move, best acceptance, evaluations a step, back to x
     "random walk": (stretched, random_walk, 0.234, 1, torch.eye(DIM)),
     "MALA": (

@@ -20,6 +20,7 @@ def test_the_repository_is_in_order():
         *guards.missing_from_toc(),
         *guards.figures_without_words(),
         *guards.unknown_tags(),
+        *guards.long_cells(),
         *guards.drifted_twins(),
         *guards.large_files(ROOT, tracked.splitlines()),
         *guards.hosts_in_lock(),
@@ -121,6 +122,16 @@ def test_a_lecture_missing_from_the_toc(copy):
     found = guards.missing_from_toc(copy)
     assert any("rbm is missing" in problem for problem in found)
     assert any("nothing, which does not exist" in problem for problem in found)
+
+
+def test_a_cell_that_is_too_long(copy):
+    assert not guards.long_cells(copy)
+    path = copy / "notebooks" / "rbm.py"
+    lines = "".join(f"line_{i} = {i}\n" for i in range(guards.MAX_CELL_LINES))
+    path.write_text(path.read_text() + "\n# %%\n" + lines)
+    assert not guards.long_cells(copy)
+    path.write_text(path.read_text() + "one_more = 1\n")
+    assert guards.long_cells(copy)
 
 
 def test_an_unknown_tag(copy):

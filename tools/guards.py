@@ -16,6 +16,7 @@ from sync import out_of_step
 
 TAGS = {"parameters", "bootstrap", "imports", "check", "plot", "exercise", "solution"}
 BOOK_TAGS = {"hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell", "full-width"}
+MAX_CELL_LINES = 40
 
 
 def scripts(root: Path = ROOT) -> list[Path]:
@@ -82,6 +83,16 @@ def figures_without_words(root: Path = ROOT) -> list[str]:
             if not (words.get("figure", {}).get("caption", "").strip() or (film and "caption=" in source)):
                 found.append(f"{path.stem}: a figure without caption, at `{first}`")
     return found
+
+
+def long_cells(root: Path = ROOT) -> list[str]:
+    """No code cell of a lecture has more than 40 lines: that is what a reader takes in at once."""
+    return [
+        f"{path.stem}: a cell of {len(lines)} lines, at most {MAX_CELL_LINES} expected: {lines[0]}"
+        for path in scripts(root)
+        for kind, source, _ in _cells(path)
+        if kind == "code" and len(lines := source.splitlines()) > MAX_CELL_LINES
+    ]
 
 
 def unknown_tags(root: Path = ROOT) -> list[str]:

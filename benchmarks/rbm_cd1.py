@@ -7,17 +7,14 @@ constant rate, on pixels that are drawn anew at the start of the epoch.
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torchvision
+from textbook_data import torchvision_mnist
 from torch import nn
 
-from dgm.data import fetch_mnist, load_digits
+from dgm.data import load_digits
 from dgm.models.rbm import RBM, train
 
 NAME = "rbm_cd1"
@@ -54,10 +51,7 @@ class TextbookRBM(nn.Module):
 def epochs() -> tuple[Callable[[], None], Callable[[], None], float]:
     """One epoch of our loop, one of the textbook's, and the floating-point operations of the products in ours."""
     torch.manual_seed(0)
-    folder = tempfile.mkdtemp()  # torchvision unpacks the files beside themselves
-    atexit.register(shutil.rmtree, folder)
-    shutil.copytree(fetch_mnist(), Path(folder) / "MNIST" / "raw")
-    dataset = torchvision.datasets.MNIST(folder, transform=torchvision.transforms.ToTensor(), download=True)
+    dataset = torchvision_mnist(torchvision.transforms.ToTensor())
     loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True)
     images = torch.from_numpy(load_digits().vectors("train+valid"))
     ours, theirs = RBM(784, 500), TextbookRBM()

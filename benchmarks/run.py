@@ -2,7 +2,8 @@
 
 Both loops run in one process, alternating, with the same mathematics, batch size, data and number of threads, so that
 their ratio holds on a noisy machine.  Every benchmark is a pair of functions that do the same work: an epoch, or a
-number of chains.  The record also says which share of the machine's measured matrix-product rate our loop reaches.
+number of chains.  The record also says which share of the machine's measured rate, of matrix products or of
+convolutions, our loop reaches.  Keras has a process of its own: TensorFlow and PyTorch do not share one.
 """
 
 from __future__ import annotations
@@ -10,25 +11,19 @@ from __future__ import annotations
 import json
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable
+import subprocess
+import sys
+from pathlib import Path
 
 import energy_langevin
 import rbm_cd1
 import torch
+import vae_mlp
+from side_by_side import measure, seconds
 
 from dgm.runtime import build_folder
 
-BENCHMARKS = (rbm_cd1, energy_langevin)
-ROUNDS = 5
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
+BENCHMARKS = (rbm_cd1, energy_langevin, vae_mlp)
 
 
 def gemm_rate(size: int = 2048) -> float:
@@ -37,31 +32,30 @@ def gemm_rate(size: int = 2048) -> float:
     return 2 * size**3 / min(seconds(lambda: a @ a) for _ in range(8))
 
 
-def measure(module) -> dict[str, float | str]:
-    """Alternate the two loops; medians of the times, and of the ratios of neighbours in time."""
-    ours, textbook, flops = module.epochs()
-    ours(), textbook()  # first calls allocate and compile
-    times = [(seconds(ours), seconds(textbook), gemm_rate()) for _ in range(ROUNDS)]
-    return {
-        "name": module.NAME,
-        "ours_seconds": round(statistics.median(a for a, _, _ in times), 3),
-        "textbook_seconds": round(statistics.median(b for _, b, _ in times), 3),
-        "ratio": round(statistics.median(b / a for a, b, _ in times), 2),
-        "gemm_share": round(statistics.median(flops / a / rate for a, _, rate in times), 3),
-    }
+def keras_record() -> dict[str, float | str]:
+    """The record that `vae_keras.py` prints in its last line."""
+    command = [sys.executable, str(Path(__file__).with_name("vae_keras.py"))]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def show(record: dict[str, float | str]) -> None:
+    """One line of the table."""
+    print(
+        f"{record['name']:16} {record['ours_seconds']:7.2f}s {record['textbook_seconds']:8.2f}s "
+        f"{record['ratio']:6.1f} {record['share']:6.0%} of {record['share_of']}"
+    )
 
 
 def main() -> None:
     """Measure everything, print a table, write `bench.json`."""
     records = []
-    print(f"{'':16} {'ours':>8} {'textbook':>9} {'ratio':>6} {'share of matrix-product rate':>29}")
+    print(f"{'':16} {'ours':>8} {'textbook':>9} {'ratio':>6} {'share of the rate of this machine':>34}")
     for module in BENCHMARKS:
-        record = measure(module)
-        records.append(record)
-        print(
-            f"{record['name']:16} {record['ours_seconds']:7.2f}s {record['textbook_seconds']:8.2f}s "
-            f"{record['ratio']:6.1f} {record['gemm_share']:29.0%}"
-        )
+        records.append(measure(module, gemm_rate, "matrix products"))
+        show(records[-1])
+    records.append(keras_record())
+    show(records[-1])
     machine = {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""Estimates of likelihoods that need care, in PyTorch.  Annealed importance sampling is taught in the lecture `rbm`."""
+"""Estimates of likelihoods that need care, in PyTorch; each docstring names the lecture that teaches it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from torch import Tensor
 
 from dgm.models.rbm import RBM, check_binary, sample_bernoulli
 
-__all__ = ["LogPartition", "ais_log_partition", "ais_log_weights", "log_mean_exp", "log_partition_from_weights"]
+__all__ = [
+    "LogPartition",
+    "ais_log_partition",
+    "ais_log_weights",
+    "iwae_bound",
+    "log_mean_exp",
+    "log_partition_from_weights",
+]
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,19 @@ def ais_log_weights(
 def log_mean_exp(log_w: Tensor) -> float:
     """log of the mean of exp(log_w), without overflow."""
     return torch.logsumexp(log_w, 0).item() - math.log(len(log_w))
+
+
+def iwae_bound(log_w: Tensor) -> Tensor:
+    """log (1/K) sum_k w_k: the importance-weighted bound, in nats, one number per example.
+
+    Its mean over the samples is at most log p(x), does not decrease with K, and is the ELBO at K = 1.
+
+    Args:
+        log_w: log p(x, z_k) - log q(z_k | x) with z_k from q, shape (K, num_examples).
+
+    Taught in the lecture `elbo`; Burda, Grosse and Salakhutdinov 2016, eq. 8.
+    """
+    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
 
 
 def log_partition_from_weights(rbm: RBM, base_bias: Tensor, log_w: Tensor, sign: int) -> tuple[float, float, float]:

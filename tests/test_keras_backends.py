@@ -1,4 +1,4 @@
-"""The Keras lecture runs unchanged on every backend that is installed, besides its default, TensorFlow."""
+"""The Keras lectures run unchanged on every backend that is installed, besides their default, TensorFlow."""
 
 import importlib.util
 import json
@@ -13,8 +13,9 @@ from repo import ROOT
 INSTALLED = [name for name in ("torch", "jax") if importlib.util.find_spec(name)]
 
 
+@pytest.mark.parametrize("lecture", ["rbm_keras", "vae_keras"])
 @pytest.mark.parametrize("backend", INSTALLED)
-def test_rbm_keras(backend, tmp_path):
+def test_lecture_on(backend, lecture, tmp_path):
     environment = os.environ | {
         "KERAS_BACKEND": backend,
         "DGM_PROFILE": "smoke",
@@ -22,8 +23,8 @@ def test_rbm_keras(backend, tmp_path):
         "DGM_THREADS": "1",
         "MPLBACKEND": "agg",
     }
-    command = [sys.executable, str(ROOT / "notebooks" / "rbm_keras.py")]
+    command = [sys.executable, str(ROOT / "notebooks" / f"{lecture}.py")]
     finished = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-2000:]
-    record = json.loads((tmp_path / "smoke" / "results" / "rbm_keras.json").read_text())
+    record = json.loads((tmp_path / "smoke" / "results" / f"{lecture}.json").read_text())
     assert backend in record["versions"]

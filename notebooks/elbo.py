@@ -588,6 +588,120 @@ _ = left.legend()
 
 # %% [markdown]
 r"""
+### Raising p(x) pulls the decoder to the data
+
+With a Gaussian decoder $\mathcal{N}(f_\theta(z), \sigma^2)$ the likelihood is a smooth function of $\theta$, and its gradient says what learning does:
+
+$$
+\nabla_\theta \log p_\theta(x)
+= \mathbb{E}_{p_\theta(z \mid x)}\Bigl[ \frac{x - f_\theta(z)}{\sigma^2}\, \nabla_\theta f_\theta(z) \Bigr] .
+$$ (eq-elbo-pull)
+
+Every $z$ pulls its own $f(z)$ towards $x$, as strongly as the posterior thinks that this $z$ made $x$.
+So some $f(z)$ comes near every data point, and nothing in a density has to be tuned by hand.
+With one latent variable we can afford the integral, and climb $\log p$ itself, without any bound.
+"""
+
+
+# %%
+torch.manual_seed(run.seed)
+dots = torch.cat([-3 + 0.5 * torch.randn(8), 3 + 0.5 * torch.randn(12)])
+dot_width = 0.4
+z_mesh = torch.linspace(-5, 5, 401)
+mesh_prior = log_normal(z_mesh, 0.0, 1.0) + math.log(10 / 400)
+pulled = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 1))
+
+
+def mesh_log_joint(decoder, x):
+    """log p(x, z) of every x and every z of the mesh, and the means f(z)."""
+    f = decoder(z_mesh[:, None])[:, 0]
+    return log_normal(x[:, None], f, dot_width**2) + mesh_prior, f
+
+
+def climb(decoder, x, num_steps):
+    """Yields log p(x), its mean over the data, before each step."""
+    optimiser = torch.optim.Adam(decoder.parameters(), lr=0.02)
+    for _ in range(num_steps):
+        objective = mesh_log_joint(decoder, x)[0].logsumexp(1).mean()
+        yield objective.item()
+        optimiser.zero_grad()
+        (-objective).backward()
+        optimiser.step()
+
+
+def nearest_mean(decoder, x):
+    """How far each data point is from the nearest f(z) with |z| < 3."""
+    with torch.no_grad():
+        f = mesh_log_joint(decoder, x)[1][z_mesh.abs() < 3]
+    return (x[:, None] - f).abs().amin(1)
+
+
+# %% tags=["check"]
+log_joint, f = mesh_log_joint(pulled, dots)
+by_autograd = torch.autograd.grad(
+    log_joint.logsumexp(1).sum(), pulled.parameters(), retain_graph=True
+)
+shares = torch.softmax(log_joint, 1).detach()
+pull = (shares * (dots[:, None] - f.detach()) / dot_width**2).sum(0)
+by_formula = torch.autograd.grad((pull * f).sum(), pulled.parameters())
+for name, ours, exact in zip(
+    ("first weights", "first biases", "last weights", "last bias"),
+    by_formula,
+    by_autograd,
+    strict=True,
+):
+    checks.close(f"pull on the {name}", ours, exact, atol=1e-9)
+
+# %% tags=["plot", "hide-input"]
+line = torch.linspace(-6, 6, 300)
+
+
+def decoder_and_density():
+    with torch.no_grad():
+        log_joint, f = mesh_log_joint(pulled, line)
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.6, 4), sharex=True)
+    top.plot(line, log_joint.logsumexp(1).exp())
+    top.plot(dots, torch.zeros(len(dots)), "|", color="black", markersize=16)
+    top.set(ylabel="p(x)", xlim=(-6, 6), ylim=(-0.05, 1.05))
+    bottom.plot(f, z_mesh, color=plotting.COLOURS[1])
+    bottom.set(xlabel="x", ylabel="z, drawn at x = f(z)", ylim=(-3, 3))
+    return fig
+
+
+first_distance, progress = nearest_mean(pulled, dots).mean(), []
+shown = (0, 3, 6, 10, 15, 20, 30, 45, 70, 100, 150, 200, 300, 399)
+
+
+def frames():
+    for step, value in enumerate(climb(pulled, dots, 400)):
+        if step in shown:
+            progress.append((step, value))
+            yield decoder_and_density()
+
+
+plotting.film(
+    frames(),
+    labels=[f"step {step}" for step in shown],
+    caption="Top: the density of the model; ticks are the data. Bottom: where each z is "
+    "sent. Gradient ascent on log p(x) moves the means f(z) to the data.",
+    alt="A single bump in the middle, far from the ticks, spreads and splits into two "
+    "bumps over the two groups of ticks, while the line below bends into a steep step.",
+)
+
+# %% tags=["check"]
+checks.at_least("gain in mean log p(x), nats", progress[-1][1] - progress[0][1], 1)
+last_distance = nearest_mean(pulled, dots)
+checks.at_most("mean distance of a datum from a mean", last_distance.mean(), dot_width)
+checks.ordered(
+    "mean distance", {"after": last_distance.mean(), "before": first_distance}
+)
+line_wide = torch.linspace(-12, 12, 2_401)
+with torch.no_grad():
+    total = mesh_log_joint(pulled, line_wide)[0].logsumexp(1).exp().sum() * 0.01
+checks.close("integral of p(x) after learning", total, 1.0, atol=1e-5)
+
+# %% [markdown]
+r"""
 ### Three decoder heads
 
 **A decoder is a distribution of $x$; only its parameters are a deterministic function of $z$.**
@@ -1236,7 +1350,6 @@ $$
 \log p(x) - \mathrm{ELBO} = \frac{\delta^2}{2 v} + \tfrac{1}{2} \bigl( r^2 - 1 - \log r^2 \bigr) .
 $$ (eq-elbo-toy-gap)
 
-Where no closed form is at hand, $\log w(z)$ of a single draw from $q$ is an unbiased estimate of the ELBO; the check compares the two.
 We climb the bound by its gradient in $\mu$ and $\log \sigma$, from a poor start ({numref}`fig-elbo-bars`).
 """
 
@@ -1277,13 +1390,6 @@ by_library = library_kl(Normal(path[:, 0], path[:, 1].exp()), Normal(m, v**0.5))
 checks.close("KL along the path, by the library", path[:, 3], by_library, atol=1e-12)
 checks.at_least("the smallest of 40 steps, in nats", path[1:, 2] - path[:-1, 2], 0.0)
 checks.at_most("KL at the end, in nats", path[-1, 3], 0.01)
-draws = path[0, 0] + path[0, 1].exp() * torch.randn(P.num_draws)
-one_sample = toy_log_joint(draws) - log_normal(
-    draws, path[0, 0], (2 * path[0, 1]).exp()
-)
-checks.unbiased(
-    "the ELBO at the start, by one-sample estimates", one_sample, path[0, 2]
-)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Steps of gradient ascent on the ELBO. The top of every bar is log p(x); the floor of the picture is at -12 nats. Only the border moves.", "name": "fig-elbo-bars"}, "image": {"alt": "Eight stacked bars of equal height that end at the dashed line log p(x). The lower part, the ELBO, grows from step to step; the upper part, the KL divergence, shrinks from about ten nats until it can't be seen."}}
 fig, ax = plt.subplots(figsize=(6.8, 3.4))
@@ -1327,6 +1433,52 @@ plotting.slider(
     alt="A stacked bar of constant height beside two bell curves. As the steps go on, the "
     "upper part of the bar vanishes and the orange bell moves onto the black one.",
 )
+
+# %% [markdown]
+r"""
+### One draw is enough, on average
+
+Where no closed form is at hand, $\log w(z)$ of a *single* draw from $q$ is an unbiased estimate of the ELBO, and training takes no more than one for each data point: the average over many data points and many steps does the rest.
+The better $q$, the less a single draw scatters, because at the posterior $\log w$ is a constant ({numref}`fig-elbo-one-draw`).
+"""
+
+
+# %%
+def one_draw(step):
+    """log w of independent draws from the q of this step."""
+    mu, log_sigma = path[step, :2]
+    draws = mu + log_sigma.exp() * torch.randn(P.num_draws)
+    return toy_log_joint(draws) - log_normal(draws, mu, (2 * log_sigma).exp())
+
+
+single = {step: one_draw(step) for step in (3, 8, 16)}
+
+# %% tags=["check"]
+checks.unbiased("one-draw estimates of the ELBO, step 0", one_draw(0), path[0, 2])
+for step, values in single.items():
+    checks.unbiased(f"one-draw estimates, step {step}", values, path[step, 2])
+spreads = {f"step {step}": values.std() for step, values in reversed(single.items())}
+checks.ordered("standard deviation of one draw, nats", spreads)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One-draw estimates of the ELBO after 3, 8 and 16 steps of the ascent; vertical lines in the same colours: their means. The nearer the mean to log p(x) (dashed), the narrower the histogram. Estimates below -6 nats are not shown.", "name": "fig-elbo-one-draw"}, "image": {"alt": "Three histograms with their right ends near the same place. The one after three steps has a long tail to the left; the one after sixteen steps is a narrow spike at the dashed line."}}
+fig, ax = plt.subplots(figsize=(6.6, 3.2))
+bins = torch.linspace(-6, -0.8, 105).tolist()
+for (step, values), colour in zip(single.items(), plotting.COLOURS, strict=False):
+    share = 1 / (len(values) * 0.05)
+    heights = torch.full_like(values, share)
+    ax.hist(
+        values,
+        bins,
+        weights=heights,
+        histtype="step",
+        color=colour,
+        linewidth=1.6,
+        label=f"step {step}",
+    )
+    ax.axvline(path[step, 2], color=colour, linewidth=1)
+ax.axvline(log_evidence, color="black", linestyle="--", linewidth=1)
+ax.set(xlabel="log w of one draw (nats)", ylabel="density", yscale="log")
+_ = ax.legend(loc="upper left")
 
 # %% [markdown]
 r"""
@@ -2613,7 +2765,7 @@ r"""
 
 **What comes next:** [a convolutional variational autoencoder in Keras](vae_keras.ipynb), with digits on a plane; then [decoder noise, importance weights and conditional models in PyTorch](vae_pytorch.ipynb).
 
-**Reading:** {cite:t}`kingma2014`, section 2, for the estimator and the reparameterisation, found at the same time by {cite:t}`rezende2014`; {cite:t}`burda2016` for the importance-weighted bound; {cite:t}`doersch2016` and {cite:t}`luo2022` for slow derivations; {cite:t}`mohamed2020` for gradients through expectations; {cite:t}`wainwright2008` for variational inference at large; {cite:t}`goodfellow2016`, chapter 14, for autoencoders.
+**Reading:** {cite:t}`kingma2014`, section 2, for the estimator and the reparameterisation, found at the same time by {cite:t}`rezende2014`; {cite:t}`burda2016` for the importance-weighted bound; {cite:t}`doersch2016` and {cite:t}`luo2022` for slow derivations; {cite:t}`mohamed2020` for gradients through expectations; the four parts of lecture 18 on variational inference of Berkeley's course CS 285, on video, for a lecturer's account; {cite:t}`wainwright2008` for variational inference at large; {cite:t}`goodfellow2016`, chapter 14, for autoencoders.
 What differs from the sources is on the [errata page](../book/errata.md).
 """
 

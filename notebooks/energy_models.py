@@ -1356,7 +1356,7 @@ def new_images(num_steps, **changes):
     settings = dict(
         num_steps=num_steps,
         step_size=5e-4,
-        learning_rate=3e-4,
+        learning_rate=1e-4,
         chain_length=P.chain_length,
         batch_size=64,
         penalty=1e-3,

@@ -458,12 +458,12 @@ Keras's initial weights give every code a variance near 1, so that the decoder g
 """
 
 
-# %%
+# %% tags=["twin:dgm.models.keras_vae.build_encoder", "twin:dgm.models.keras_vae.build_decoder"]
 def build_encoder(latent_dim, start_log_var=None):
-    relu, start = dict(activation="relu"), {}
+    relu, start = {"activation": "relu"}, {}
     if start_log_var is not None:
         constant = keras.initializers.Constant(start_log_var)
-        start = dict(kernel_initializer="zeros", bias_initializer=constant)
+        start = {"kernel_initializer": "zeros", "bias_initializer": constant}
     x = keras.Input((28, 28, 1))
     h = layers.Conv2D(32, 3, strides=2, padding="same", **relu)(x)
     h = layers.Conv2D(64, 3, strides=2, padding="same", **relu)(h)
@@ -474,7 +474,7 @@ def build_encoder(latent_dim, start_log_var=None):
 
 
 def build_decoder(latent_dim, widths):
-    relu = dict(activation="relu")
+    relu = {"activation": "relu"}
     z = keras.Input((latent_dim,))
     h = layers.Dense(7 * 7 * widths[0], **relu)(z)
     h = layers.Reshape((7, 7, widths[0]))(h)

@@ -1814,6 +1814,16 @@ checks.close(
     atol=1e-10,
 )
 checks.at_least("and it is a loss, in nats", missing, 1e-3)
+# The divergence has a direction: narrow in wide is cheap, wide in narrow is dear.
+zero, one, four = torch.zeros(1), torch.ones(1, 1), 4 * torch.ones(1, 1)
+narrow_first = (math.log(4) - 3 / 4) / 2
+checks.close(
+    "KL(N(0, 1) || N(0, 4))", kl_normal(zero, one, zero, four), narrow_first, atol=1e-12
+)
+wide_first = (3 - math.log(4)) / 2
+checks.close(
+    "KL(N(0, 4) || N(0, 1))", kl_normal(zero, four, zero, one), wide_first, atol=1e-12
+)
 
 # %% [markdown]
 r"""
@@ -1904,6 +1914,11 @@ $$ (eq-elbo-reparameterised)
 
 Every Gaussian is the standard one, stretched by $\sigma$ (not $\sigma^2$) and shifted by $\mu$.
 """
+
+# %% tags=["check"]
+stretched = 1.5 + 0.5 * torch.randn(P.num_draws)
+checks.unbiased("mean of 1.5 + 0.5 epsilon", stretched, 1.5)
+checks.unbiased("its variance", (stretched - 1.5) ** 2, 0.25)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Shift and stretch: thirty draws of standard normal noise (left axis) and what they become (right axis) for mean 1.5 and standard deviation 0.5. The order is kept, and each line moves smoothly with the mean and the width.", "name": "fig-elbo-shift"}, "image": {"alt": "Two vertical axes. Thirty points between minus two and two on the left are joined by lines to points between one half and two and a half on the right. The lines draw closer together and do not cross."}}
 fig, ax = plt.subplots(figsize=(5.6, 3.2))
@@ -2239,6 +2254,8 @@ p_\theta(x \mid z) &= \mathcal{N}\bigl(x;\, f_\theta(z), \sigma^2 I\bigr) .
 $$ (eq-elbo-vae)
 
 For latent spaces of more dimensions the covariance of $q$ is $\operatorname{diag}(\sigma_\phi^2(x))$.
+It is called *variational* because $q$ is sought in a family of distributions, and *autoencoder* because encoder and decoder in a row rebuild $x$.
+Unlike a Boltzmann machine it needs no Markov chain to be sampled: one draw from the prior, one pass through the decoder.
 """
 
 

@@ -63,7 +63,7 @@ PARAMETERS = {  # smoke, quick, full
     "nce_steps": (60, 6_000, 20_000),
     "flow_steps": (40, 1_500, 5_000),
     "image_steps": (20, 1_500, 20_000),  # of the energy of images
-    "ablation_steps": (20, 800, 2_000),  # of the runs that are meant to fail
+    "ablation_steps": (20, 1_500, 5_000),  # of the runs that are meant to fail
     "chain_length": (5, 20, 40),  # Langevin steps for one training step on images
 }
 

@@ -442,6 +442,8 @@ for variance, number in kept.items():
     )
 if run.on_mnist and run.profile != "smoke":
     checks.close("directions above unit variance", kept[1.0], 12)
+    too_much = 1 / moments.values[8:].mean()
+    checks.close("one over the best variance, for 8 units", too_much, 26, atol=0.5)
 
 # %%
 test_ppca = {}
@@ -473,6 +475,20 @@ ax.loglog(range(1, 301), moments.values[:300], ".", markersize=4)
 plotting.reference_line(ax, 1.0, "variance 1")
 plotting.reference_line(ax, best_variance, "best for 8 units", side="left")
 _ = ax.set(xlabel="number of the direction", ylabel="variance of the data along it")
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Exact mean log-likelihood of the test images under probabilistic PCA with 2, 8 and 32 latent units, against the variance of the decoder. Points: the variance that fits the training images best, the mean of the eigenvalues left out.", "name": "fig-vp-variance"}, "image": {"alt": "Three curves over a logarithmic axis of variances. Each rises to a maximum, between 0.01 and 0.1, where its point lies, and then falls together with the others to the same value of about minus 740 nats at variance one."}}
+fig, ax = plt.subplots(figsize=(6.4, 3.4))
+sweep_variances = torch.logspace(-2.3, 0.2, 40).tolist()
+for units, colour in zip((2, 8, 32), plotting.COLOURS, strict=False):
+    best = moments.values[units:].mean().item()
+    for variances, style in ((sweep_variances, "-"), ([best], "o")):
+        values = [
+            ppca_log_prob(moments, units, v, x_test[:2_000]).mean() for v in variances
+        ]
+        label = f"{units} units" if style == "-" else None
+        ax.semilogx(variances, values, style, color=colour, label=label)
+ax.set(xlabel="variance of the decoder", ylabel="nats an image", ylim=(-900, 500))
+_ = ax.legend()
 
 # %% [markdown]
 r"""
@@ -514,7 +530,7 @@ We train it as it is, and once more with a single change: $\log \sigma$ is a par
 
 ```{margin}
 **Watch for** a decoder $N(f(z), 1)$ on pixels that vary by a quarter.
-Its objective weighs the KL term some thirty times too much.
+Its objective weighs the KL term too much, by one over the best variance: 26 for the linear decoder above.
 ```
 """
 
@@ -1160,6 +1176,27 @@ r"""
 In the networks $y$ is a row of ten numbers, nine of them zero, that is appended to $x$ and to $z$; the prior stays $N(0, I)$ for every label {cite:p}`sohn2015`.
 The code has five units only: where there is room, it may carry the label a second time, and the decoder may believe the code.
 """
+
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The conditional model. The label enters encoder and decoder, so the code need not carry it. After training the left half is put away: a code from the prior, a label of one's choice.", "name": "fig-vp-conditional"}, "image": {"alt": "A row of boxes joined by arrows: image x, encoder, code z, decoder, new image. A box with the label y stands below, and arrows lead from it up to the encoder and to the decoder."}}
+fig, ax = plt.subplots(figsize=(6.8, 1.9))
+frame = dict(boxstyle="round,pad=0.4", facecolor="#eef3f8", edgecolor="0.4")
+names = ("image $x$", "encoder", "code $z$", "decoder", "new $x$")
+places = dict(zip(names, ((0.06 + 0.22 * i, 0.78) for i in range(5)), strict=True))
+places["label $y$"] = (0.5, 0.12)
+drawn = {
+    name: ax.text(*place, name, ha="center", va="center", bbox=frame)
+    for name, place in places.items()
+}
+pairs = [*pairwise(names), ("label $y$", "encoder"), ("label $y$", "decoder")]
+for start, end in pairs:
+    patches = dict(
+        patchA=drawn[start].get_bbox_patch(), patchB=drawn[end].get_bbox_patch()
+    )
+    arrow = dict(arrowstyle="->", color="0.4", shrinkA=0, shrinkB=0, **patches)
+    ax.annotate("", places[end], places[start], arrowprops=arrow)
+ax.set(xlim=(-0.03, 1.03), ylim=(0, 1))
+_ = ax.set_axis_off()
 
 
 # %%

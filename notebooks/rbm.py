@@ -1211,7 +1211,7 @@ r"""
 
 ```{margin}
 **Watch for** a "training loss" $F(v) - F(v_1)$ in the output of a program.
-CD follows the gradient of no function at all (exercise 2), so no loss curve exists.
+CD follows the gradient of no function at all ({ref}`ex-rbm-no-gradient`), so no loss curve exists.
 ```
 
 **Contrastive divergence has no loss; three numbers are commonly printed in its place, and none of them is the likelihood.**

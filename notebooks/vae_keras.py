@@ -683,7 +683,8 @@ for name, act in (
         act(without_call)
         refused = False
     except (NotImplementedError, RuntimeError) as error:
-        # Either "no call()", or "can't be built", for which PyTorch needs `call`.
+        # Keras refuses with NotImplementedError. On PyTorch `evaluate` first builds the
+        # model by calling it and says so with a RuntimeError; any other one is a fault.
         refused = "call()" in str(error) or "build" in str(error)
     checks.true(f"a model without `call` can't be {name}", refused)
 if backend == "tensorflow":

@@ -667,6 +667,7 @@ checks.true("predict gives logits and means", logits.shape == x_tiny.shape)
 checks.close("means", z_mean, tiny.encoder(tensor(x_tiny))[0], atol=1e-5)
 
 
+# %% tags=["check"]
 class WithoutCall(keras.Model):
     def train_step(self, data):
         return {"loss": ops.zeros(())}

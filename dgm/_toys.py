@@ -64,3 +64,16 @@ def ring_of_gaussians(num_modes: int = 8, *, radius: float = 2.0, std: float = 0
     angles = 2 * np.pi * np.arange(num_modes) / num_modes
     means = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return GaussianMixture(means, std, np.full(num_modes, 1 / num_modes))
+
+
+def grid_of_gaussians(num_per_side: int = 5, *, spacing: float = 2.0, std: float = 0.05) -> GaussianMixture:
+    """Equal Gaussians on a square grid around the origin, row by row: many modes with much empty space between them.
+
+    Raises:
+        ValueError: fewer than one mode on a side, or a `std` that is not positive.
+    """
+    if num_per_side < 1:
+        raise ValueError(f"num_per_side: expected at least 1, got {num_per_side}")
+    side = spacing * (np.arange(num_per_side) - (num_per_side - 1) / 2)
+    means = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    return GaussianMixture(means, std, np.full(len(means), 1 / len(means)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dgm._download import DataError, MirrorsFailed, fetch, sha256
-from dgm._toys import GaussianMixture, ring_of_gaussians
+from dgm._toys import GaussianMixture, grid_of_gaussians, ring_of_gaussians
 
 __all__ = [
     "DataError",
@@ -22,6 +22,7 @@ __all__ = [
     "binarise",
     "dequantise",
     "fetch_mnist",
+    "grid_of_gaussians",
     "load_digits",
     "read_idx",
     "ring_of_gaussians",

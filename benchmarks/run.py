@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import energy_langevin
+import gan_mnist
 import rbm_cd1
 import torch
 import vae_mlp
@@ -23,7 +24,7 @@ from side_by_side import measure, seconds
 
 from dgm.runtime import build_folder
 
-BENCHMARKS = (rbm_cd1, energy_langevin, vae_mlp)
+BENCHMARKS = (rbm_cd1, energy_langevin, vae_mlp, gan_mnist)
 
 
 def gemm_rate(size: int = 2048) -> float:

@@ -1,4 +1,4 @@
-"""Likelihoods and scores of samples that need care, in PyTorch; each docstring names the lecture that teaches it."""
+"""Estimates of likelihoods that need care, in PyTorch; each docstring names the lecture that teaches it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ __all__ = [
     "iwae_bound",
     "log_mean_exp",
     "log_partition_from_weights",
-    "modes_and_quality",
 ]
 
 
@@ -131,21 +130,3 @@ def ais_log_partition(
     else:
         log_w, sign = ais_log_weights(rbm, model_samples, base_bias, betas.flip(0), generator=generator), -1
     return LogPartition(*log_partition_from_weights(rbm, base_bias, log_w, sign))
-
-
-def modes_and_quality(samples: Tensor, means: Tensor, std: float) -> tuple[int, float]:
-    """How many modes were found, and which share of the samples lies within 3 standard deviations of any mode.
-
-    A mode is found when at least one sample lies within 3 standard deviations of its mean.  Samples of the mixture
-    itself have quality 1 - exp(-9/2) = 0.989 in two dimensions, not 1.
-
-    Args:
-        samples: of shape (num_samples, dim).
-        means: of the modes, shape (num_modes, dim).
-        std: of every mode, in every direction.
-
-    Taught in the lecture `jensen_shannon`; Srivastava et al. 2017, section 5.
-    """
-    distance, nearest = torch.cdist(samples, means).min(-1)
-    near = distance <= 3 * std
-    return len(nearest[near].unique()), near.double().mean().item()

@@ -1,0 +1,1740 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_markers: r"""
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+r"""
+# A GAN on MNIST, and how to score it
+
+At the end of this lecture you will be able to
+
+1. build a generator and a discriminator, count their parameters, and say what both losses are before the first step;
+2. write a training step that moves one network at a time, and test it;
+3. read the curves of a GAN: what $\log 2$ and $1/2$ mean there, and why $1/2$ is no proof of anything;
+4. score samples without a likelihood: maximum mean discrepancy with a permutation test, a classifier that tells two samples apart, nearest neighbours, Parzen windows, and a Fréchet distance;
+5. say what each score cannot see, and why one of them calls real digits worse than noise.
+
+- **You need** some PyTorch. [The variational autoencoder](vae_pytorch.ipynb) helps for comparison; nothing of it is used.
+- **Sources:** {cite:t}`goodfellow2014`; {cite:t}`raschka2022`, chapter 17, whose networks and settings are used; {cite:t}`gretton2012`; {cite:t}`theis2016`; {cite:t}`heusel2017`.
+- **Time:** an hour and a half to read; it computes for less than two minutes on two cores.
+"""
+
+# %% tags=["bootstrap", "remove-cell"]
+# In Colab this installs the helper package of the book; elsewhere it does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
+    source = "dgm @ git+https://github.com/OWNER/REPO@main"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+
+# %% tags=["imports"]
+import copy
+import math
+import shutil
+import tempfile
+from itertools import pairwise
+
+import dgm
+from dgm import checks, classifier, plotting
+from dgm.data import fetch_mnist
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision import datasets, transforms, utils
+
+# %% tags=["parameters"]
+PARAMETERS = {  # smoke, quick, full
+    "num_images": (1_000, 60_000, 60_000),  # for training, at most
+    "epochs": (2, 20, 100),
+    "latent_dim": (20, 20, 20),
+    "hidden_dim": (100, 100, 100),
+    "batch_size": (64, 64, 64),
+    "decay": (0.9995, 0.9995, 0.9995),  # of the averaged weights
+    "num_mmd": (200, 2_000, 2_000),  # images on either side
+    "num_permutations": (99, 199, 999),
+    "num_fd": (100, 500, 10_000),  # images for the Fréchet distance
+    "num_parzen": (500, 10_000, 10_000),  # samples that carry the windows
+    "num_neighbours": (50, 1_000, 1_000),  # samples whose neighbours we look for
+}
+
+# %%
+run = dgm.start("gan_mnist", parameters=PARAMETERS, data="mnist")
+P = run.parameters
+
+# %% [markdown]
+r"""
+## The problem in one picture
+
+Until now a model had a density $p_\theta(x)$, known, bounded or known up to a constant.
+A *generator* has none.
+It is a function that turns random numbers $z$ into data, $x = G(z)$, and that is all.
+Samples are easy to have; the probability of a given $x$ is not to be had at all.
+"""
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A generator in two dimensions. Left: codes, uniform in a square. Right: the same points after a fixed function; it bends the square into a ring, and the points follow. Colours show who went where.", "name": "fig-gm-push"}, "image": {"alt": "Left: a square filled evenly with points whose colour changes from left to right. Right: the same points form a ring; the colour changes around the ring, and the points are denser at its inner edge."}}
+codes = 2 * torch.rand(3_000, 2, generator=torch.Generator().manual_seed(0)) - 1
+radius, angle = 2 + codes[:, 1], 3 * codes[:, 0]
+bent = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+fig, axes = plt.subplots(1, 2, figsize=(7.0, 3.4))
+for ax, points, name in zip(axes, (codes, bent), "zx", strict=True):
+    ax.scatter(*points.T, c=codes[:, 0], s=4, cmap="viridis")
+    ax.set(xlabel=f"${name}_1$", ylabel=f"${name}_2$", aspect="equal")
+_ = axes[0].annotate("", (1.12, 0.5), (1.0, 0.5), xycoords="axes fraction")
+
+# %% [markdown]
+r"""
+How does one train such a thing?
+With a critic, the *discriminator* $D$, which looks at one image at a time and says how probable it finds that the image is real.
+The generator learns from what the critic would have liked better {cite:p}`goodfellow2014`.
+
+| symbol | in code | meaning |
+|---|---|---|
+| $x$ | `x` | image, 784 numbers in $[-1, 1]$ |
+| $z$ | `z` | code, 20 numbers |
+| $G(z)$ | `generator(z)` | generated image, a *fake* |
+| $D(x)$ | `discriminator(x).sigmoid()` | probability that $x$ is real, as the discriminator sees it; it returns the *logit* $\log \frac{D}{1 - D}$ |
+| $p_\text{data}$, $p_G$ | | distribution of the data, of the generated images |
+| $k(x, y)$ | `gaussian_kernel` | similarity of two images |
+
+## The data, as torchvision gives them
+
+Most programs open MNIST with torchvision, and so do we, once.
+Its transform first maps bytes to $[0, 1]$, then subtracts 0.5 and divides by 0.5: the pixels of a real image run from $-1$, paper, to $1$, ink.
+The generator ends in a $\tanh$, which has the same range.
+**Whoever compares real with generated images must have both in the same range**; we shall see what happens otherwise.
+"""
+
+# %%
+to_range = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.5, 0.5)])
+
+
+def part_of_data(part):
+    """Images on the device, (num_images, 784), from -1 to 1."""
+    return 2 * torch.from_numpy(run.data.vectors(part)).to(run.device) - 1
+
+
+x_train = part_of_data("train+valid")[: P.num_images]
+x_test = part_of_data("test")
+
+# %% [markdown]
+r"""
+The check reads the same files through torchvision, in a folder of their own because it unpacks them.
+`make_grid` of torchvision puts images side by side.
+"""
+
+# %% tags=["check"]
+checks.close("smallest pixel, largest pixel", [x_train.min(), x_train.max()], [-1, 1])
+if run.on_mnist:
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(fetch_mnist(), f"{folder}/MNIST/raw")
+        mnist = datasets.MNIST(folder, transform=to_range, download=True)
+    theirs = torch.stack([mnist[i][0].flatten() for i in range(1_000)])
+    checks.close("our pixels are torchvision's", x_train[:1_000], theirs, atol=1e-6)
+    checks.close("labels too", run.data.labels[:1_000], mnist.targets[:1_000])
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Real digits, put together by `make_grid`.", "name": "fig-gm-real"}, "image": {"alt": "Four rows of sixteen handwritten digits."}}
+sheet = utils.make_grid(x_train[:64].cpu().view(-1, 1, 28, 28), nrow=16, pad_value=-1)
+fig, ax = plt.subplots(figsize=(7.0, 1.9))
+ax.imshow(sheet[0])
+_ = ax.set_axis_off()
+
+# %% [markdown]
+r"""
+## Two networks
+
+**Generator and discriminator are two ordinary networks with one hidden layer of 100 units each** {cite:p}`raschka2022`:
+
+$$
+\begin{aligned}
+G(z) &= \tanh\bigl(A_2\, \ell(A_1 z + a_1) + a_2\bigr), \\
+\operatorname{logit} D(x) &= b^\top m \odot \ell(B x) + b_0 .
+\end{aligned}
+$$ (eq-gm-networks)
+
+Here $\ell$ is the leaky ReLU, $\max(u, 0.01\, u)$, and $m$ is *dropout*: during training each hidden unit of the discriminator is set to zero with probability 1/2, else doubled.
+The first layer of the discriminator has no biases.
+The functions take any number of hidden layers; each has its own dropout.
+
+```{margin}
+**Watch for** layers that are added by name in a loop, with the same name: the second `dropout` takes the place of the first, and a deep discriminator has one.
+```
+"""
+
+
+# %% tags=["twin:dgm.models.gan.make_generator"]
+def make_generator(latent_dim, hidden_dim, *, num_hidden=1):
+    layers = []
+    sizes = [latent_dim, *num_hidden * [hidden_dim]]
+    for num_inputs, num_outputs in pairwise(sizes):
+        layers += [nn.Linear(num_inputs, num_outputs), nn.LeakyReLU()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], 784), nn.Tanh())
+
+
+# %% tags=["twin:dgm.models.gan.make_discriminator"]
+def make_discriminator(hidden_dim, *, num_hidden=1):
+    layers = []
+    sizes = [784, *num_hidden * [hidden_dim]]
+    for num_inputs, num_outputs in pairwise(sizes):
+        linear = nn.Linear(num_inputs, num_outputs, bias=False)
+        layers += [linear, nn.LeakyReLU(), nn.Dropout(0.5)]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], 1), nn.Flatten(0))
+
+
+# %%
+generator = make_generator(P.latent_dim, P.hidden_dim).to(run.device)
+discriminator = make_discriminator(P.hidden_dim).to(run.device)
+
+
+def num_parameters(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+# %% tags=["check"]
+checks.close("parameters of the generator", num_parameters(generator), 81_284)
+checks.close("of the discriminator", num_parameters(discriminator), 78_501)
+deep = make_discriminator(100, num_hidden=3)
+num_dropouts = sum(isinstance(layer, nn.Dropout) for layer in deep)
+checks.close("dropouts of three hidden layers", num_dropouts, 3)
+by_name = nn.Sequential()
+for _ in range(3):
+    by_name.add_module("dropout", nn.Dropout(0.5))
+checks.close("dropouts left, if all have one name", len(by_name), 1)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The two networks, read from the program: layers, sizes and numbers of parameters.", "name": "fig-gm-layers"}, "image": {"alt": "Two rows of boxes. Generator: 20 numbers, linear layer to 100 with 2,100 parameters, leaky ReLU, linear layer to 784 with 79,184 parameters, tanh, an image. Discriminator: an image, linear layer from 784 to 100 with 78,400 parameters, leaky ReLU, dropout, linear layer to 1 with 101 parameters, a logit."}}
+
+
+def describe(layer):
+    if isinstance(layer, nn.Linear):
+        count = num_parameters(layer)
+        return f"linear\n{layer.in_features} to {layer.out_features}\n{count:,}"
+    words = {nn.LeakyReLU: "leaky\nReLU", nn.Tanh: "tanh", nn.Dropout: "dropout\n1/2"}
+    return words[type(layer)]
+
+
+fig, axes = plt.subplots(2, 1, figsize=(7.0, 2.9))
+networks = {"G": ("z", generator, "$G(z)$"), "D": ("x", discriminator, "logit")}
+for ax, (name, (start, network, end)) in zip(axes, networks.items(), strict=True):
+    layers = [describe(layer) for layer in network if not isinstance(layer, nn.Flatten)]
+    for i, text in enumerate([start, *layers, end]):
+        box = i in range(1, len(layers) + 1)
+        edge = plotting.COLOURS[name == "D"] if box else "none"
+        style = {"boxstyle": "round", "facecolor": "white", "edgecolor": edge}
+        ax.text(i, 0, text, ha="center", va="center", bbox=style, fontsize=10)
+        if i:
+            arrow = {"arrowstyle": "->", "color": "0.4"}
+            ax.annotate("", (i - 0.42, 0), (i - 0.6, 0), arrowprops=arrow)
+    ax.text(-0.55, 0, f"${name}$", ha="center", va="center", fontsize=15)
+    ax.set(xlim=(-0.7, 6.4), ylim=(-1, 1))
+    ax.set_axis_off()
+
+# %% [markdown]
+r"""
+The codes need a distribution, and any will do that is easy to draw from.
+Most programs take $\mathcal{N}(0, I)$; this one takes numbers that are uniform in $[-1, 1]$, as the published one does.
+"""
+
+
+# %% tags=["twin:dgm.models.gan.sample_codes"]
+def sample_codes(num_codes, latent_dim, *, kind="uniform", device="cpu"):
+    if kind == "uniform":
+        return 2 * torch.rand(num_codes, latent_dim, device=device) - 1
+    if kind == "normal":
+        return torch.randn(num_codes, latent_dim, device=device)
+    raise ValueError(f"kind: expected 'uniform' or 'normal', got {kind!r}")
+
+
+def codes_of(num_codes):
+    return sample_codes(num_codes, P.latent_dim, device=run.device)
+
+
+# %% [markdown]
+r"""
+An image has 784 numbers and a code 20.
+So the images that a generator can make form a surface of at most 20 dimensions in a space of 784, however long it is trained, and almost every image lies beside it.
+There $p_G(x) = 0$, and on it the density is infinite: **for such a generator a likelihood does not exist.**
+The rank of the Jacobian shows the dimension.
+"""
+
+# %% tags=["check"]
+double = copy.deepcopy(generator).double()
+code = codes_of(1)[0].double()
+jacobian = torch.func.jacrev(double)(code)
+rank = torch.linalg.matrix_rank(jacobian).item()
+checks.close("shape of the Jacobian of G", list(jacobian.shape), [784, P.latent_dim])
+checks.close("dimensions of the surface", rank, P.latent_dim)
+uniform = sample_codes(10_000, 2).double()
+checks.unbiased("variance of the uniform codes", uniform.square(), [1 / 3, 1 / 3])
+checks.unbiased("of the others", sample_codes(10_000, 1, kind="normal").square(), [1.0])
+
+# %% [markdown]
+r"""
+## Two losses
+
+**The discriminator does logistic regression: real images have the label 1, fakes the label 0.**
+Its loss is the cross-entropy, for one image of each kind
+
+$$
+\begin{aligned}
+\ell_D &= -\log D(x) - \log\bigl(1 - D(G(z))\bigr) \\
+&= \operatorname{softplus}(-s) + \operatorname{softplus}(s'),
+\end{aligned}
+$$ (eq-gm-d-loss)
+
+with the logits $s$ of the real image and $s'$ of the fake, and $\operatorname{softplus}(u) = \log(1 + e^u)$.
+**The generator wants its fakes to be called real:**
+
+$$
+\ell_G = -\log D(G(z)) = \operatorname{softplus}(-s') .
+$$ (eq-gm-g-loss)
+
+This is the *non-saturating* loss.
+It is not minus the loss of the discriminator, so the two do not play a zero-sum game; [the Jensen-Shannon lecture](jensen_shannon.ipynb) says what the difference is and why everybody takes this one.
+"""
+
+
+# %% tags=["twin:dgm.models.gan.discriminator_loss"]
+def discriminator_loss(real_logits, fake_logits):
+    return F.softplus(-real_logits) + F.softplus(fake_logits)
+
+
+# %% tags=["twin:dgm.models.gan.generator_loss"]
+def generator_loss(fake_logits):
+    return F.softplus(-fake_logits)
+
+
+# %% [markdown]
+r"""
+Two checks: against PyTorch's cross-entropy with labels, and the derivatives with respect to the logits,
+
+$$
+\begin{aligned}
+\frac{\partial \ell_D}{\partial s} &= -(1 - D(x)), \\
+\frac{\partial \ell_D}{\partial s'} &= D(G(z)), \\
+\frac{\partial \ell_G}{\partial s'} &= -(1 - D(G(z))) .
+\end{aligned}
+$$ (eq-gm-gradients)
+"""
+
+# %% tags=["check"]
+s = torch.linspace(-6, 6, 25, dtype=torch.float64, requires_grad=True)
+t = s.detach().flip(0).clone().requires_grad_()
+one, zero = torch.ones_like(s), torch.zeros_like(s)
+bce = F.binary_cross_entropy_with_logits
+theirs = bce(s, one, reduction="none") + bce(t, zero, reduction="none")
+checks.close("loss of D", discriminator_loss(s, t), theirs, atol=1e-12)
+labels_real = bce(t, one, reduction="none")
+checks.close("loss of G", generator_loss(t), labels_real, atol=1e-12)
+for_real, for_fake = torch.autograd.grad(discriminator_loss(s, t).sum(), (s, t))
+(for_generator,) = torch.autograd.grad(generator_loss(t).sum(), t)
+checks.close("slope of D's loss, real", for_real, -(1 - s.sigmoid()), atol=1e-12)
+checks.close("slope of D's loss, fake", for_fake, t.sigmoid(), atol=1e-12)
+checks.close("slope of G's loss", for_generator, -(1 - t.sigmoid()), atol=1e-12)
+
+# %% [markdown]
+r"""
+Why logits?
+In single precision a sigmoid is exactly 1 from about 17 on.
+A loss that is computed from it has no gradient there; PyTorch's `BCELoss` also cuts it off at 100.
+The discriminator that is most wrong would then learn nothing.
+
+```{margin}
+**Watch for** a network that ends in a sigmoid, followed by `BCELoss`.
+```
+"""
+
+# %% tags=["check"]
+sure = torch.tensor([20.0], requires_grad=True)
+clipped = nn.BCELoss()(sure.sigmoid(), torch.zeros(1))
+(slope,) = torch.autograd.grad(clipped, sure)
+checks.close("BCELoss of a fake at logit 20", clipped.item(), 100.0)
+checks.close("its slope", slope.item(), 0.0)
+(slope,) = torch.autograd.grad(F.softplus(sure).sum(), sure)
+checks.close("with logits: slope", slope.item(), 1.0, atol=1e-6)
+
+# %% [markdown]
+r"""
+**Before the first step both networks know nothing, $D$ is near 1/2 everywhere, and each term of the losses is near $\log 2 = 0.693$.**
+How near can be said exactly: the slope of softplus lies between 0 and 1, so no term is further from $\log 2$ than the largest logit is from zero.
+"""
+
+# %% tags=["check"]
+with torch.no_grad():
+    discriminator.eval()
+    fresh_real = discriminator(x_train[:500])
+    fresh_fake = discriminator(generator(codes_of(500)))
+    discriminator.train()
+terms = {
+    "real": F.softplus(-fresh_real),
+    "fake": F.softplus(fresh_fake),
+    "generator": generator_loss(fresh_fake),
+}
+largest = torch.cat([fresh_real, fresh_fake]).abs().max().item()
+for name, term in terms.items():
+    off = (term - math.log(2)).abs().max().item()
+    checks.at_most(f"{name}: furthest from log 2", off, largest + 1e-6)
+    print(f"  mean {term.mean().item():.3f}")
+fresh = fresh_real.sigmoid()
+print(f"D(x) before training: {fresh.mean():.3f}, spread {fresh.std():.3f}")
+
+# %% [markdown]
+r"""
+Keep this in mind: a discriminator that was never trained says 1/2, too.
+"Stop when $D$ is 1/2" is what a perfect generator implies, and it is not enough to conclude that the generator is perfect.
+
+```{margin}
+**Watch for** the advice to stop training when the discriminator says 1/2 everywhere.
+```
+
+## One step of each
+
+**In every mini-batch the discriminator makes one step, then the generator.**
+The fakes for the step of $D$ are detached: $D$ learns from them, and the generator is not touched.
+In the step of $G$ the discriminator's weights need no gradient, but the gradient passes *through* it to the fake image.
+The weights of $G$ do not change while $D$ learns, so one pass gives the fakes for both steps, from different codes.
+"""
+
+
+# %% tags=["twin:dgm.models.gan.step"]
+def step(generator, discriminator, g_optimiser, d_optimiser, x, z):
+    fakes = generator(z)
+    for_d, for_g = fakes[: len(x)].detach(), fakes[len(x) :]
+
+    discriminator.requires_grad_(True)
+    real, fake = discriminator(torch.cat([x, for_d])).split(len(x))
+    d_loss = discriminator_loss(real, fake).mean()
+    d_optimiser.zero_grad()
+    d_loss.backward()
+    d_optimiser.step()
+
+    discriminator.requires_grad_(False)
+    g_loss = generator_loss(discriminator(for_g)).mean()
+    g_optimiser.zero_grad()
+    g_loss.backward()
+    g_optimiser.step()
+    probs = torch.stack([real.sigmoid().mean(), fake.sigmoid().mean()])
+    return torch.cat([torch.stack([g_loss, d_loss]), probs]).detach()
+
+
+# %% [markdown]
+r"""
+The check does the same step in the longest way: labels, PyTorch's cross-entropy, a pass through $G$ for each network, and updates written by hand.
+It must give the same weights.
+Dropout is off, so that both see the same discriminator, and the optimiser is plain gradient descent.
+
+```{margin}
+**Watch for** fakes that are not detached in the step of $D$.
+Then the backward pass also goes through $G$ for nothing, and leaves a gradient there.
+```
+"""
+
+# %% tags=["check"]
+batch, z = x_train[:64], codes_of(128)
+ours = [copy.deepcopy(network).eval() for network in (generator, discriminator)]
+optimisers = [torch.optim.SGD(network.parameters(), lr=0.1) for network in ours]
+_ = step(*ours, *optimisers, batch, z)
+
+G, D = (copy.deepcopy(network).eval() for network in (generator, discriminator))
+ones, zeros = torch.ones(64, device=run.device), torch.zeros(64, device=run.device)
+loss = bce(D(batch), ones) + bce(D(G(z[:64]).detach()), zeros)
+steps = torch.autograd.grad(loss, list(D.parameters()))
+with torch.no_grad():
+    for parameter, slope in zip(D.parameters(), steps, strict=True):
+        parameter -= 0.1 * slope
+steps = torch.autograd.grad(bce(D(G(z[64:])), ones), list(G.parameters()))
+with torch.no_grad():
+    for parameter, slope in zip(G.parameters(), steps, strict=True):
+        parameter -= 0.1 * slope
+for name, mine, theirs in zip("GD", ours, (G, D), strict=True):
+    mine, theirs = (
+        nn.utils.parameters_to_vector(n.parameters()) for n in (mine, theirs)
+    )
+    moved = (
+        mine - nn.utils.parameters_to_vector(networks[name][1].parameters())
+    ).norm()
+    checks.close(f"{name}: step by hand, moved {moved:.3f}", mine, theirs, atol=1e-6)
+
+# %% [markdown]
+r"""
+## Training
+
+Adam for both networks, with its usual rate of $10^{-3}$; batches of 64, of which the last, incomplete one is dropped.
+The images lie on the device as one tensor, and each epoch takes a new permutation of its rows.
+`train` yields after each epoch, so that the loop below can measure and draw.
+
+The two networks chase each other, and the generator never comes to rest.
+**So we also keep an average of its weights over the last thousands of steps**, which takes no part in the training:
+
+$$
+\bar\theta \leftarrow \lambda\, \bar\theta + (1 - \lambda)\, \theta, \qquad \lambda = 0.9995 .
+$$ (eq-gm-average)
+
+PyTorch has it, as `AveragedModel`; `average` below is one.
+"""
+
+
+# %% tags=["twin:dgm.models.gan.train"]
+def train(
+    generator, discriminator, images, epochs, *, codes, batch_size=64, average=None
+):
+    optimisers = [
+        torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+        for network in (generator, discriminator)
+    ]
+    num_batches = len(images) // batch_size
+    for _ in range(epochs):
+        order = torch.randperm(len(images), device=images.device)
+        batches = order[: num_batches * batch_size].view(num_batches, batch_size)
+        total = torch.zeros(4, device=images.device)
+        for rows in batches:
+            z = codes(2 * batch_size)
+            total += step(generator, discriminator, *optimisers, images[rows], z)
+            if average is not None:
+                average.update_parameters(generator)
+        discriminator.requires_grad_(True)
+        yield (total / num_batches).tolist()
+
+
+# %% [markdown]
+r"""
+What the loop says about $D$ is measured while $D$ learns, and with dropout on.
+So we also measure it after each epoch, with dropout off (`eval`), on 2,000 training images and 2,000 fakes.
+
+```{margin}
+**Watch for** $D(x)$ and $D(G(z))$ logged in the middle of training, with dropout on.
+```
+"""
+
+
+# %%
+@torch.no_grad()
+def mean_probs(x):
+    """Means of D(x) and D(G(z)), dropout off."""
+    discriminator.eval()
+    fakes = generator(codes_of(len(x)))
+    means = [discriminator(images).sigmoid().mean().item() for images in (x, fakes)]
+    discriminator.train()
+    return means
+
+
+average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(P.decay))
+settings = {"codes": codes_of, "batch_size": P.batch_size, "average": average}
+fixed_codes = codes_of(64)
+history, watched, sheets = [], [mean_probs(x_train[:2_000])], []
+untrained = copy.deepcopy(generator)
+after_one = None
+with torch.no_grad():
+    sheets.append(generator(fixed_codes))
+for losses in train(generator, discriminator, x_train, P.epochs, **settings):
+    history.append(losses)
+    watched.append(mean_probs(x_train[:2_000]))
+    with torch.no_grad():
+        sheets.append(generator(fixed_codes))
+    after_one = after_one or copy.deepcopy(generator)
+
+# %% tags=["check"]
+steps = torch.randn(6, 3, dtype=torch.float64)
+walker = nn.Linear(3, 1, bias=False).double()
+slow = AveragedModel(walker, multi_avg_fn=get_ema_multi_avg_fn(0.8))
+for place in steps:
+    walker.weight.data.copy_(place)
+    slow.update_parameters(walker)
+# The first place starts the average.
+weights = 0.2 * 0.8 ** torch.arange(5, -1, -1, dtype=torch.float64)
+weights[0] = 0.8**5
+checks.close("weights of an average", weights.sum(), 1.0, atol=1e-12)
+checks.close("average", slow.module.weight[0], weights @ steps, atol=1e-12)
+
+# %%
+g_loss, d_loss, d_real, d_fake = (list(curve) for curve in zip(*history, strict=True))
+protocol = f"after {P.epochs} epochs; 2,000 images, dropout off"
+notebook = "Raschka et al. 2022, chapter 17: epoch 100, dropout on, mean over the epoch"
+_ = run.record(
+    "d_real_final",
+    watched[-1][0],
+    unit="1",
+    protocol=f"mean D(x) of training images {protocol}",
+    published=0.549,
+    source=notebook,
+)
+_ = run.record(
+    "d_fake_final",
+    watched[-1][1],
+    unit="1",
+    protocol=f"mean D(G(z)) {protocol}",
+    published=0.452,
+    source=notebook,
+)
+for name, curve, published in (
+    ("d_real_while_training", d_real, 0.549),
+    ("d_fake_while_training", d_fake, 0.452),
+    ("g_loss_final", g_loss, 0.862),
+    ("d_loss_final", d_loss, 1.288),
+):
+    _ = run.record(
+        name,
+        curve[-1],
+        unit="1" if "while" in name else "nats",
+        protocol=f"mean over epoch {P.epochs}, dropout on",
+        published=published,
+        source=notebook,
+    )
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: mean losses of each epoch; that of the discriminator, a sum of two terms, is halved. Right: mean of $D$ for real images and for fakes, measured after each epoch with dropout off (lines) and logged while training with dropout on (dots).", "name": "fig-gm-curves"}, "image": {"alt": "Left: the generator's loss starts high and settles somewhat above log 2, half the discriminator's loss comes up to just below log 2. Right: D of real images falls and D of fakes rises towards one half, but a gap stays; the dots of training lie closer to one half than the lines."}}
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
+epochs = range(1, P.epochs + 1)
+left.plot(epochs, g_loss, label="generator")
+left.plot(epochs, [loss / 2 for loss in d_loss], label="discriminator / 2")
+_ = plotting.reference_line(left, math.log(2), r"$\log 2$")
+left.set(xlabel="epoch", ylabel="loss [nats]")
+left.legend()
+for i, (name, logged) in enumerate((("real", d_real), ("fake", d_fake))):
+    curve = [pair[i] for pair in watched]
+    right.plot(range(P.epochs + 1), curve, color=plotting.COLOURS[i], label=name)
+    right.plot(epochs, logged, ".", color=plotting.COLOURS[i])
+_ = plotting.reference_line(right, 0.5, "1/2", side="left")
+right.set(xlabel="epoch", ylabel="mean of $D$", ylim=(0, 1))
+_ = right.legend()
+
+# %% [markdown]
+r"""
+**What you should see.** The two curves on the right start together at the value of an untrained network, jump apart within one epoch, and then come back towards 1/2 as the fakes improve.
+The losses go to the neighbourhood of $\log 2$ and stay there: **the loss of a GAN does not tell how good the samples are.**
+Each network is measured against the other one, and both get better.
+The sheets below still improve when the curves have long been flat.
+"""
+
+# %%
+plotting.film(
+    [
+        plotting.tile((1 + s.cpu().view(-1, 28, 28)) / 2, columns=16, background=0.15)
+        for s in sheets
+    ],
+    alt="A film of 64 generated images: grey noise at first, blobs in the middle of the picture after one epoch, then strokes, and digits that become sharper and at times change from one digit into another.",
+    labels=[f"after epoch {i}" for i in range(len(sheets))],
+    caption="Images from 64 fixed codes after each epoch.",
+)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The first twelve of the fixed codes, before training, after one epoch, and later; the epoch stands at the left.", "name": "fig-gm-epochs"}, "image": {"alt": "Rows of twelve images. Top: noise. Then blobs; the last rows show digits, some with ragged strokes."}}
+marks = sorted({0, 1, 2, 4, 8, 16, len(sheets) - 1} & set(range(len(sheets))))
+fig, axes = plt.subplots(len(marks), 1, figsize=(7.0, 0.62 * len(marks)), squeeze=False)
+for ax, epoch in zip(axes.flat, marks, strict=True):
+    _ = plotting.image_grid((1 + sheets[epoch][:12].cpu()) / 2, columns=12, ax=ax)
+    ax.text(-8, 14, str(epoch), ha="right", va="center")
+
+# %% [markdown]
+r"""
+## Does the discriminator mean what it says?
+
+**A discriminator is *calibrated* if, among the images to which it gives the probability 0.7, seventy per cent are real.**
+The best possible discriminator for a given generator is calibrated.
+We ask the trained one about test images, which it has not seen, and as many fakes; dropout is off.
+First a check of the tool: labels that are drawn with given probabilities must come out calibrated.
+"""
+
+
+# %%
+def reliability(probs, is_real, num_bins=10):
+    """For each bin of the probabilities: their mean, the share of reals, its error."""
+    bins = (probs * num_bins).long().clamp(max=num_bins - 1)
+    rows = []
+    for i in range(num_bins):
+        inside = bins == i
+        if inside.sum() >= 10:
+            share = is_real[inside].mean().item()
+            error = math.sqrt(max(share * (1 - share), 1e-3) / inside.sum().item())
+            rows.append((probs[inside].mean().item(), share, error))
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+with torch.no_grad():
+    discriminator.eval()
+    seen_by_d = torch.cat([x_test, generator(codes_of(len(x_test)))])
+    probs = discriminator(seen_by_d).sigmoid().double()
+    discriminator.train()
+is_real = (torch.arange(len(probs), device=run.device) < len(x_test)).double()
+measured = reliability(probs, is_real)
+
+# %% tags=["check"]
+said = torch.rand(20_000, dtype=torch.float64)
+table = reliability(said, (torch.rand_like(said) < said).double())
+checks.close("bins", len(table), 10)
+off = (table[:, 1] - table[:, 0]).abs() / table[:, 2]
+checks.at_most("furthest from calibrated, in standard errors", off, 5)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: how often an image is real, against the probability that the trained discriminator gave it; bars are one standard error, the dashed line is a calibrated discriminator. Right: how often each probability is given, for test images and for fakes.", "name": "fig-gm-calibration"}, "image": {"alt": "Left: the points rise with the probability, near the diagonal in the middle. Right: two overlapping humps, the one of fakes to the left of the one of test images."}}
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
+left.plot([0, 1], [0, 1], "k--", linewidth=1)
+left.errorbar(measured[:, 0], measured[:, 1], measured[:, 2], fmt="o", markersize=4)
+left.set(xlabel="mean of $D$ in the bin", ylabel="share of real images")
+bins = torch.linspace(0, 1, 31)
+for label, name in ((1.0, "test images"), (0.0, "fakes")):
+    values = probs[is_real == label].cpu()
+    right.hist(
+        values, bins=bins, histtype="step", density=True, linewidth=1.8, label=name
+    )
+right.set(xlabel="$D$", ylabel="density")
+_ = right.legend()
+
+# %% [markdown]
+r"""
+The humps overlap: on a single image this discriminator is often at a loss, although the two kinds are easy to tell apart for you.
+A discriminator inside a GAN is never trained to the end; below a fresh one, trained on its own, will do far better.
+"""
+
+# %% [markdown]
+r"""
+## How good are the samples?
+
+There is no likelihood to report.
+What remains is to compare two sets of images, generated and real, and there are many ways to do so.
+Each is blind to something; so we apply all of them to the same sets:
+
+- other test images: what a perfect generator would give;
+- training images, *memorised*: a "generator" that recites its training set;
+- our generator after training: its average, {eq}`eq-gm-average`, and its weights after the *last* step;
+- the generator after one epoch, and before the first;
+- noise: each pixel an independent uniform number.
+
+All images are put into one range, $[0, 1]$, and rounded to 8 bits, as the real ones are.
+"""
+
+
+# %% tags=["twin:dgm.sample_quality.as_eight_bit"]
+def as_eight_bit(images):
+    return (images.clamp(0, 1) * 255).round() / 255
+
+
+# %%
+def from_generator(network, num_samples):
+    with torch.no_grad():
+        return as_eight_bit((1 + network(codes_of(num_samples))) / 2)
+
+
+order = torch.randperm(len(x_test), generator=run.generator(1), device=run.device)
+real = as_eight_bit((1 + x_test[order]) / 2)
+train_images = as_eight_bit((1 + x_train) / 2)
+num_samples = min(P.num_parzen, len(real), len(train_images))
+rows = torch.randperm(len(train_images), generator=run.generator(2), device=run.device)
+sets = {
+    "test images": real.roll(len(real) // 2, 0)[:num_samples],
+    "memorised": train_images[rows[:num_samples]],
+    "averaged": from_generator(average, num_samples),
+    "last step": from_generator(generator, num_samples),
+    "one epoch": from_generator(after_one, num_samples),
+    "untrained": from_generator(untrained, num_samples),
+    "noise": as_eight_bit(torch.rand(num_samples, 784, device=run.device)),
+}
+scores = {name: {} for name in sets}
+
+# %% tags=["check"]
+checks.close("8 bits keep what is a byte", real, (1 + x_test[order]) / 2, atol=1e-6)
+for name, images in sets.items():
+    steps = images * 255
+    checks.at_most(f"{name}: distance from a byte", (steps - steps.round()).abs(), 1e-4)
+    checks.true(f"{name}: from 0 to 1", bool(((images >= 0) & (images <= 1)).all()))
+
+# %% [markdown]
+r"""
+### Maximum mean discrepancy
+
+**If two distributions are equal, a pair of images from one is on average as similar as a pair from the other, and as a mixed pair.**
+With a kernel $k$ for the similarity, the squared *maximum mean discrepancy* {cite:p}`gretton2012` is
+
+$$
+\begin{aligned}
+\mathrm{MMD}^2 &= \mathbb{E}\, k(x, x') + \mathbb{E}\, k(y, y') - 2\, \mathbb{E}\, k(x, y), \\
+k(x, y) &= \exp\left(-\frac{\lVert x - y \rVert^2}{2 h^2}\right),
+\end{aligned}
+$$ (eq-gm-mmd)
+
+with independent $x, x'$ from the first and $y, y'$ from the second.
+It is zero if and only if the distributions are equal, for this kernel and any width $h$.
+From $n$ and $m$ samples the unbiased estimate leaves out the pairs of an image with itself:
+
+$$
+\begin{aligned}
+\widehat{\mathrm{MMD}}{}^2 &= \frac{1}{n (n - 1)} \sum_{i \neq j} k(x_i, x_j) \\
+&\quad + \frac{1}{m (m - 1)} \sum_{i \neq j} k(y_i, y_j) \\
+&\quad - \frac{2}{n m} \sum_{i, j} k(x_i, y_j) .
+\end{aligned}
+$$ (eq-gm-mmd-unbiased)
+
+It can be negative, and must be: an estimate of zero that is never negative is not unbiased.
+For $h$ we take the median distance between real images.
+"""
+
+
+# %% tags=["twin:dgm.sample_quality.squared_distances"]
+def squared_distances(x, y):
+    squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
+    return squares.clamp(min=0)
+
+
+# %% tags=["twin:dgm.sample_quality.median_distance"]
+def median_distance(x):
+    rows, columns = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
+    return squared_distances(x, x)[rows, columns].median().sqrt().item()
+
+
+# %% tags=["twin:dgm.sample_quality.mmd2_unbiased"]
+def gaussian_kernel(x, y, bandwidth):
+    return torch.exp(-squared_distances(x, y) / (2 * bandwidth**2))
+
+
+def mmd2_unbiased(x, y, bandwidth):
+    within = 0
+    for a in (x, y):
+        k = gaussian_kernel(a, a, bandwidth)
+        within += (k.sum() - k.trace()) / (len(a) * (len(a) - 1))
+    return (within - 2 * gaussian_kernel(x, y, bandwidth).mean()).item()
+
+
+# %% [markdown]
+r"""
+For Gaussians on a line everything is known: with $x \sim \mathcal{N}(0, 1)$ and $y \sim \mathcal{N}(\mu, 1)$,
+
+$$
+\mathrm{MMD}^2 = \frac{2 h}{\sqrt{h^2 + 2}} \left(1 - e^{-\mu^2 / (2 (h^2 + 2))}\right) .
+$$ (eq-gm-mmd-gauss)
+
+If the pairs of an image with itself are kept, each adds $k = 1$, and the estimate is too large.
+For equal distributions its mean is exactly
+
+$$
+\bigl(1 - \mathbb{E}\, k(x, x')\bigr) \left(\frac{1}{n} + \frac{1}{m}\right) > 0 .
+$$ (eq-gm-mmd-bias)
+"""
+
+# %% tags=["check"]
+h, draws = 0.8, 600
+pairs = torch.randn(draws, 2, 20, 1, dtype=torch.float64)
+apart = [mmd2_unbiased(x, y + 1.5, h) for x, y in pairs]
+exact = 2 * h / math.sqrt(h**2 + 2) * (1 - math.exp(-(1.5**2) / (2 * (h**2 + 2))))
+checks.unbiased("MMD^2 of two Gaussians", apart, exact)
+equal = [mmd2_unbiased(x, y, h) for x, y in pairs]
+checks.unbiased("MMD^2 of equal ones", equal, 0.0)
+
+
+def mmd2_biased(x, y, bandwidth):
+    within = sum(gaussian_kernel(a, a, bandwidth).mean() for a in (x, y))
+    return (within - 2 * gaussian_kernel(x, y, bandwidth).mean()).item()
+
+
+bias = (1 - h / math.sqrt(h**2 + 2)) * (1 / 20 + 1 / 20)
+checks.unbiased("with the diagonal", [mmd2_biased(x, y, h) for x, y in pairs], bias)
+checks.close(
+    "symmetric, and blind to a common shift",
+    [mmd2_unbiased(y + 3, x + 3, h) for x, y in pairs[:5]],
+    equal[:5],
+    atol=1e-12,
+)
+
+# %% [markdown]
+r"""
+How large is large?
+A *permutation test* answers without any assumption.
+If the two sets come from one distribution, it does not matter which image is in which set; so shuffle them, and compute the estimate for each shuffle.
+The *p-value* is the share of shuffles that give at least as much as the real division does.
+To reject when $p \leq \alpha$ is wrong in at most a share $\alpha$ of the cases in which nothing is different: $\alpha$ is the error of the first kind that one accepts, not the threshold for the MMD itself.
+
+```{margin}
+**Watch for** the rule "reject if the statistic exceeds $\alpha$".
+The threshold $c_\alpha$ depends on the data; $\alpha$ is a probability.
+```
+
+The matrix of all similarities is computed once; a shuffle only sums other entries of it.
+"""
+
+
+# %% tags=["twin:dgm.sample_quality.permutation_test"]
+def permutation_test(x, y, bandwidth, num_permutations, *, generator=None):
+    pooled, n, m = torch.cat([x, y]), len(x), len(y)
+    k = gaussian_kernel(pooled, pooled, bandwidth).fill_diagonal_(0)
+    first = torch.zeros(num_permutations + 1, n + m, dtype=k.dtype, device=k.device)
+    first[0, :n] = 1
+    for row in first[1:]:
+        chosen = torch.randperm(n + m, generator=generator, device=k.device)[:n]
+        row[chosen] = 1
+    to_first = first @ k
+    xx = (to_first * first).sum(1)
+    xy = to_first.sum(1) - xx
+    yy = k.sum() - xx - 2 * xy
+    values = xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
+    observed, null = values[0], values[1:]
+    p_value = (1 + (null >= observed).sum().item()) / (1 + num_permutations)
+    return observed.item(), p_value, null.std().item()
+
+
+# %% tags=["check"]
+x, y = pairs[0]
+tested = permutation_test(x, y + 1, h, 99)
+checks.close("same estimate", tested[0], mmd2_unbiased(x, y + 1, h), atol=1e-12)
+p_values = [permutation_test(x, y, h, 19)[1] for x, y in pairs[:400]]
+rejected = torch.tensor([float(p <= 0.1) for p in p_values])
+checks.unbiased("rejected at 0.1, nothing different", rejected, 0.1)
+found = torch.tensor([permutation_test(x, y + 1, h, 19)[1] for x, y in pairs[:100]])
+checks.at_least("rejected at 0.1, shifted by 1", (found <= 0.1).double().mean(), 0.5)
+spread = torch.tensor([permutation_test(x, y, h, 99)[2] for x, y in pairs[:50]])
+ratio = spread.mean() / torch.tensor(equal).std()
+checks.close("spread of the shuffles / of new samples", ratio, 1.0, atol=0.2)
+
+# %% [markdown]
+r"""
+The last check says that the spread of the shuffles is the standard error of the estimate when nothing differs.
+(The spread of 600 estimates is itself known to three per cent, and that of 50 means to a few; 20 per cent is a wide margin.)
+Now the images, in double precision.
+"""
+
+# %%
+num_mmd = min(P.num_mmd, num_samples // 2, len(real) // 2)
+first_half = real[:num_mmd].double()
+bandwidth = median_distance(first_half)
+for name, images in sets.items():
+    value, p_value, error = permutation_test(
+        first_half,
+        images[:num_mmd].double(),
+        bandwidth,
+        P.num_permutations,
+        generator=run.generator(3),
+    )
+    scores[name] |= {"mmd2": value, "p": p_value, "mmd2_error": error}
+    print(f"{name:12} MMD^2 {value:10.6f}, shuffles +/- {error:.6f}, p = {p_value:.3f}")
+
+# %% tags=["check"]
+mmd_protocol = f"U-statistic, {num_mmd:,} against {num_mmd:,} images in [0, 1], Gaussian kernel of the median distance"
+perfect, trained = scores["test images"], scores["averaged"]
+_ = run.record(
+    "mmd2_unbiased_real_vs_real",
+    perfect["mmd2"],
+    unit="1",
+    protocol=mmd_protocol,
+    standard_error=perfect["mmd2_error"],
+)
+_ = run.record(
+    "mmd2_unbiased_fake_vs_real",
+    trained["mmd2"],
+    unit="1",
+    protocol=mmd_protocol,
+    standard_error=trained["mmd2_error"],
+)
+checks.unbiased("real against real", perfect["mmd2"], 0.0, perfect["mmd2_error"])
+if run.on_mnist and run.profile != "smoke":
+    gained = scores["untrained"]["mmd2"] / trained["mmd2"]
+    checks.at_least("MMD^2 of the untrained generator / of ours", gained, 10)
+
+# %% [markdown]
+r"""
+### The score that prefers noise to digits
+
+The lecture notes that this section follows compute a score of the same family for 64 fakes, and it is worth a look, because three things go wrong at once.
+Its fakes are in $[0, 1]$ and its real images in $[-1, 1]$; it keeps the diagonal; and it takes the square root.
+Let us feed it with *real digits* in place of fakes.
+"""
+
+
+# %%
+def printed_score(fakes, reals):
+    """Biased MMD; the width is the mean squared distance of the reals, zeros included."""
+    width = squared_distances(reals, reals).mean().sqrt().item()
+    return math.sqrt(max(mmd2_biased(fakes, reals, width), 0))
+
+
+reals = (2 * real[:num_mmd] - 1).double()
+others = sets["test images"][:64].double()
+empty = -torch.ones(64, 784, dtype=torch.float64, device=run.device)
+printed = {
+    "real digits, same range": printed_score(2 * others - 1, reals),
+    "real digits, in [0, 1]": printed_score(others, reals),
+    "noise from -1 to 1": printed_score(2 * sets["noise"][:64].double() - 1, reals),
+    "empty sheets, all -1": printed_score(empty, reals),
+}
+for name, value in printed.items():
+    print(f"{name:26} {value:.3f}")
+width = squared_distances(reals, reals).mean().sqrt().item()
+floor = math.sqrt(
+    (1 - gaussian_kernel(reals, reals, width).mean().item()) * (1 / 64 + 1 / len(reals))
+)
+print(f"expected of a perfect generator: about {floor:.3f}")
+
+# %% tags=["check"]
+if run.on_mnist:
+    checks.ordered(
+        "score, smaller is better",
+        {
+            "same range": printed["real digits, same range"],
+            "empty sheets": printed["empty sheets, all -1"],
+            "noise": printed["noise from -1 to 1"],
+            "real digits in [0, 1]": printed["real digits, in [0, 1]"],
+        },
+    )
+
+# %% [markdown]
+r"""
+Real digits come out last, behind noise, and behind empty paper.
+In $[0, 1]$ the paper of a digit is 0, and in $[-1, 1]$ it is $-1$: some 600 of 784 pixels are off by one, which no stroke can make good.
+And in the right range the score of perfect samples is not zero but the root of {eq}`eq-gm-mmd-bias`: **a score needs its value for real data beside it.**
+
+```{margin}
+**Watch for** images in different ranges, the diagonal in the mean, and a score without the score of real data beside it.
+```
+
+### A classifier as a test
+
+**If some classifier tells real from fake better than a coin on images it has not seen, the distributions differ.**
+For the best classifier there is an exact statement: with equally many of both kinds its accuracy is
+
+$$
+\tfrac{1}{2} \bigl(1 + \mathrm{TV}(p, q)\bigr), \qquad
+\mathrm{TV} = \tfrac{1}{2} \int \lvert p - q \rvert ,
+$$ (eq-gm-c2st)
+
+since it chooses at each $x$ the larger of $p$ and $q$, and $\max(p, q) = \frac{1}{2} (p + q + \lvert p - q \rvert)$.
+Two Gaussians of unit variance at distance $\mu$ have $\mathrm{TV} = 2 \Phi(\mu / 2) - 1$, and the accuracy is $\Phi(\mu / 2)$.
+"""
+
+# %% tags=["check"]
+grid = torch.linspace(-12, 14, 20_001, dtype=torch.float64)
+normal = torch.distributions.Normal(0.0, 1.0)
+p, q = normal.log_prob(grid).exp(), normal.log_prob(grid - 1.5).exp()
+tv = torch.trapezoid((p - q).abs(), grid).item() / 2
+phi = normal.cdf(torch.tensor(0.75, dtype=torch.float64)).item()
+checks.close("best accuracy", (1 + tv) / 2, phi, atol=1e-6)
+draws = torch.randn(2, 20_000, dtype=torch.float64)
+right = torch.cat([(draws[0] < 0.75).double(), (draws[1] + 1.5 > 0.75).double()])
+checks.unbiased("threshold half-way: share right", right, phi)
+
+# %% [markdown]
+r"""
+On images the classifier is a fresh discriminator of the architecture above, trained on half of the images and judged on the other half.
+Its accuracy is a lower bound, on average, of {eq}`eq-gm-c2st`; so it can only prove that the sets differ.
+"""
+
+
+# %%
+def two_sample_accuracy(x, y, epochs=10):
+    """Held-out accuracy of a classifier for x against y, and its standard error."""
+    torch.manual_seed(run.seed)
+    judge = make_discriminator(P.hidden_dim).to(run.device)
+    optimiser = torch.optim.Adam(judge.parameters(), lr=1e-3, fused=True)
+    half = min(len(x), len(y)) // 2
+    x, y = x[: 2 * half], y[: 2 * half]
+    for _ in range(epochs):
+        for rows in torch.randperm(half, device=run.device).split(P.batch_size):
+            pair = judge(2 * torch.cat([x[rows], y[rows]]) - 1)
+            loss = discriminator_loss(*pair.split(len(rows))).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    judge.eval()
+    with torch.no_grad():
+        right = torch.cat([judge(2 * x[half:] - 1) > 0, judge(2 * y[half:] - 1) < 0])
+    share = right.double().mean().item()
+    return share, math.sqrt(share * (1 - share) / len(right))
+
+
+for name, images in sets.items():
+    share, error = two_sample_accuracy(real[: len(real) // 2], images[: len(real) // 2])
+    scores[name] |= {"accuracy": share, "accuracy_error": error}
+    print(f"{name:12} told from test images in {share:.3f} of the cases")
+
+# %% tags=["check"]
+perfect = scores["test images"]
+checks.unbiased(
+    "real against real", perfect["accuracy"], 0.5, perfect["accuracy_error"]
+)
+_ = run.record(
+    "two_sample_accuracy",
+    scores["averaged"]["accuracy"],
+    unit="1",
+    protocol=f"fresh discriminator, held-out half of {len(real) // 2:,} fakes and as many test images",
+    standard_error=scores["averaged"]["accuracy_error"],
+)
+if run.on_mnist and run.profile != "smoke":
+    checks.at_least("our fakes, seen through", scores["averaged"]["accuracy"], 0.6)
+
+# %% [markdown]
+r"""
+### Nearest neighbours: has it memorised?
+
+A generator that recites training images nearly passes both tests: its images *are* real.
+(Nearly, because the tests are good enough to notice that the training and the test images of MNIST were written by different people.)
+**What gives it away is the distance to the training set: images of a memoriser lie much nearer to it than new real images do.**
+"""
+
+
+# %%
+def nearest_training_image(images, chunk=500):
+    """Squared distance and row of the nearest training image of each image."""
+    found = [
+        squared_distances(part, train_images).min(1) for part in images.split(chunk)
+    ]
+    return [torch.cat(column) for column in zip(*found, strict=True)]
+
+
+neighbours = {}
+for name, images in sets.items():
+    neighbours[name] = nearest_training_image(images[: P.num_neighbours])
+    scores[name]["neighbour"] = neighbours[name][0].median().item()
+usual = neighbours["test images"][0]
+closer = {name: (d < usual.quantile(0.01)) for name, (d, _) in neighbours.items()}
+for name, near in closer.items():
+    share = near.double().mean().item()
+    print(f"{name:12} {share:6.1%} nearer than all but 1 % of the test images")
+
+# %% tags=["check"]
+few = sets["averaged"][:3]
+by_hand = ((few[:, None] - train_images[None, :200]) ** 2).sum(-1)
+distances = squared_distances(few, train_images[:200])
+checks.close("squared distances", distances, by_hand, atol=1e-3)
+checks.at_most("memorised: distance", neighbours["memorised"][0], 1e-3)
+checks.close("memorised: all too near", closer["memorised"].double().mean().item(), 1.0)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Top: the first fourteen images of the trained generator, not chosen. Bottom: the nearest training image of each.", "name": "fig-gm-neighbours"}, "image": {"alt": "Two rows of images. The lower row shows clean digits, most of the same kind and slant as the generated image above, and none of them identical to it."}}
+pictures = torch.cat(
+    [sets["averaged"][:14], train_images[neighbours["averaged"][1][:14]]]
+)
+fig, ax = plt.subplots(figsize=(7.0, 1.2))
+_ = plotting.image_grid(pictures.cpu(), columns=14, ax=ax)
+
+# %% [markdown]
+r"""
+The squared distance forgives nothing that moves ([the VAE lecture](vae_pytorch.ipynb) measures that), so an image can be a copy and look far away; the test finds exact reciting only.
+
+### Parzen windows, and why they are no longer used
+
+**Put a Gaussian of width $\sigma$ on each of many samples, and call the mixture a density:**
+
+$$
+\log \hat p(x) = \log \frac{1}{n} \sum_{j=1}^{n} \mathcal{N}(x;\, G(z_j), \sigma^2 I) .
+$$ (eq-gm-parzen)
+
+The first papers on GANs reported the mean of this over test images, with $\sigma$ chosen on other images.
+The number is a proper log-likelihood, that of a mixture of 10,000 Gaussians.
+It is not the likelihood of the generator, which has none.
+"""
+
+
+# %% tags=["twin:dgm.sample_quality.parzen_log_prob"]
+def parzen_log_prob(x, samples, std, *, chunk=500):
+    constant = math.log(len(samples)) + x.shape[1] / 2 * math.log(2 * math.pi * std**2)
+    exponents = (
+        -squared_distances(part, samples) / (2 * std**2) for part in x.split(chunk)
+    )
+    return torch.cat([torch.logsumexp(e, 1) for e in exponents]) - constant
+
+
+# %%
+choose = as_eight_bit(
+    torch.from_numpy(run.data.vectors("valid")[-1_000:]).to(run.device)
+)
+widths = torch.logspace(-1, 0, 10).tolist()
+
+
+def parzen_score(samples):
+    """Mean log-density of the test images, standard error and width in use."""
+    values = [parzen_log_prob(choose, samples, std).mean().item() for std in widths]
+    std = widths[max(range(len(widths)), key=values.__getitem__)]
+    log_prob = parzen_log_prob(real, samples, std).double()
+    return log_prob.mean().item(), (log_prob.std() / len(real) ** 0.5).item(), std
+
+
+for name in ("memorised", "averaged", "last step", "one epoch"):
+    value, error, std = parzen_score(sets[name])
+    scores[name] |= {"parzen": value, "parzen_error": error}
+    print(f"{name:12} {value:8.1f} +/- {error:.1f} nats at width {std:.3f}")
+
+# %% tags=["check"]
+from sklearn.neighbors import KernelDensity
+
+points = torch.randn(40, 3, dtype=torch.float64)
+library = (
+    KernelDensity(bandwidth=0.4).fit(points.numpy()).score_samples(points[:7].numpy())
+)
+mine = parzen_log_prob(points[:7], points, 0.4, chunk=3)
+checks.close("log density, scikit-learn's", mine, library, atol=1e-10)
+line = torch.linspace(-9, 9, 4_001, dtype=torch.float64)[:, None]
+density = parzen_log_prob(line, points[:, :1], 0.4).exp()
+total = torch.trapezoid(density, line[:, 0]).item()
+checks.close("integral on a line", total, 1.0, atol=1e-9)
+
+# %% tags=["check"]
+parzen_protocol = f"{num_samples:,} samples, width from logspace(-1, 0, 10) on the last 1,000 training images, {len(real):,} test images"
+_ = run.record(
+    "parzen_training_images",
+    scores["memorised"]["parzen"],
+    unit="nats",
+    protocol=f"training images as samples; {parzen_protocol}",
+    standard_error=scores["memorised"]["parzen_error"],
+    published=241.9,
+    source="Sohl-Dickstein et al. 2015, appendix: 349 bits for the training data",
+)
+_ = run.record(
+    "parzen_log_likelihood",
+    scores["averaged"]["parzen"],
+    unit="nats",
+    protocol=parzen_protocol,
+    standard_error=scores["averaged"]["parzen_error"],
+    published=225,
+    source="Goodfellow et al. 2014, table 1, with larger networks and 10,000 test images",
+)
+if run.on_mnist and run.profile != "smoke":
+    off = scores["memorised"]["parzen"] - 241.9
+    checks.at_most("training images: nats from the published value", abs(off), 4)
+
+# %% [markdown]
+r"""
+Now the trap.
+As many *averages* of training images do better than training images: the centres of $k$-means.
+They are blurred, and nobody would take them for handwriting; but a Gaussian window likes to sit in the middle of things.
+"""
+
+
+# %%
+def centres(images, num_centres, rounds=10):
+    """Lloyd's algorithm, from randomly chosen images."""
+    means = images[:num_centres].clone()
+    for _ in range(rounds):
+        nearest = squared_distances(images, means).argmin(1)
+        member = F.one_hot(nearest, num_centres).to(images.dtype)
+        count = member.sum(0)[:, None]
+        means = torch.where(count > 0, member.T @ images / count.clamp(min=1), means)
+    return means
+
+
+num_centres = num_samples // 20
+blurred = centres(sets["memorised"], num_centres)
+parzen_real = parzen_score(sets["memorised"][:num_centres])[0]
+parzen_blurred = parzen_score(blurred)[0]
+print(f"{num_centres} training images:      {parzen_real:8.1f} nats")
+print(f"{num_centres} centres of {num_samples:,}: {parzen_blurred:8.1f} nats")
+
+# %% tags=["check"]
+label = "Parzen score"
+checks.ordered(label, {"real images": parzen_real, "blurred means": parzen_blurred})
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Top: training images. Bottom: centres of k-means, which have the higher Parzen score.", "name": "fig-gm-parzen"}, "image": {"alt": "Top: fourteen sharp digits. Bottom: fourteen digits that are blurred, some of them two digits in one."}}
+pictures = torch.cat([sets["memorised"][:14], blurred[:14]])
+fig, ax = plt.subplots(figsize=(7.0, 1.2))
+_ = plotting.image_grid(pictures.cpu(), columns=14, ax=ax)
+
+# %% [markdown]
+r"""
+### A Fréchet distance between features
+
+Distances between pixels know nothing of digits.
+**So compare *features*: the values in the last hidden layer of a classifier, 64 numbers for an image.**
+Fit a Gaussian to the features of each set, and take the Fréchet distance of the two {cite:p}`heusel2017`:
+
+$$
+\begin{aligned}
+d^2 = \lVert \mu_1 - \mu_2 \rVert^2 + \operatorname{tr}\Bigl( & C_1 + C_2 \\
+& - 2\, \bigl(C_1^{1/2} C_2\, C_1^{1/2}\bigr)^{1/2} \Bigr) .
+\end{aligned}
+$$ (eq-gm-frechet)
+
+The literature uses a network that was trained on a million photographs; ours is small, was trained on the first 50,000 digits, and comes with the book.
+The values of two classifiers cannot be compared with one another.
+"""
+
+
+# %% tags=["twin:dgm.sample_quality.frechet_distance"]
+def frechet_distance(a, b):
+    a, b = a.double(), b.double()
+    values, vectors = torch.linalg.eigh(a.T.cov())
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    inner = torch.linalg.eigvalsh(root @ b.T.cov() @ root).clamp(min=0)
+    traces = a.var(0).sum() + b.var(0).sum()
+    return (
+        (a.mean(0) - b.mean(0)).square().sum() + traces - 2 * inner.sqrt().sum()
+    ).item()
+
+
+# %% tags=["check"]
+from scipy.linalg import sqrtm
+
+a = torch.randn(300, 5, dtype=torch.float64) @ torch.randn(5, 5, dtype=torch.float64)
+b = 1 + torch.randn(200, 5, dtype=torch.float64)
+product = sqrtm(a.T.cov().numpy() @ b.T.cov().numpy()).real
+library = (a.mean(0) - b.mean(0)).square().sum() + a.var(0).sum() + b.var(0).sum()
+library = library - 2 * product.trace()
+checks.close("scipy's matrix root", frechet_distance(a, b), library, rtol=1e-9)
+checks.close("of a set from itself", frechet_distance(a, a), 0.0, atol=1e-9)
+checks.close("symmetric", frechet_distance(a, b), frechet_distance(b, a), rtol=1e-9)
+shift = torch.tensor([3.0, 0, 0, 0, 4.0], dtype=torch.float64)
+checks.close("of a shift by 5", frechet_distance(a, a + shift), 25.0, rtol=1e-9)
+stretched = a.mean(0) + 2 * (a - a.mean(0))
+spread = a.var(0).sum()
+checks.close("stretched by 2", frechet_distance(a, stretched), spread, rtol=1e-9)
+
+# %% [markdown]
+r"""
+The distance between two finite sets from one distribution is not zero; its first term alone has the mean $\operatorname{tr} C\, (1/n + 1/m)$.
+So a distance means something only beside that of two real sets of the same size, and we report the *ratio*: fakes against test images over training images against test images.
+A perfect generator scores about 1.
+"""
+
+# %%
+judge = classifier.load(run.device)
+
+
+@torch.no_grad()
+def features(images):
+    return judge.features(images).double()
+
+
+num_blocks = max(1, min(10, num_samples // P.num_fd))
+real_blocks = features(real).split(P.num_fd)[:num_blocks]
+
+
+def mean_distance(images):
+    """Mean over disjoint blocks of test images, each beside a block of images."""
+    blocks = features(images[: num_blocks * P.num_fd]).split(P.num_fd)
+    pairs = zip(blocks, real_blocks, strict=True)
+    values = torch.tensor([frechet_distance(a, b) for a, b in pairs])
+    return (
+        values.mean().item(),
+        values.std().item() / num_blocks**0.5 if num_blocks > 1 else 0,
+    )
+
+
+floor, _ = mean_distance(sets["memorised"])
+for name, images in sets.items():
+    value, error = mean_distance(images)
+    scores[name] |= {"frechet": value / floor, "frechet_error": error / floor}
+    print(f"{name:12} {value:9.2f}, ratio {value / floor:8.2f}")
+
+# %% tags=["check"]
+fd_protocol = f"64 features of our classifier, {P.num_fd:,} against {P.num_fd:,} images, mean of {num_blocks} disjoint blocks"
+_ = run.record(
+    "classifier_fd_ratio",
+    scores["averaged"]["frechet"],
+    unit="1",
+    protocol=f"fakes of the averaged generator against test over training against test; {fd_protocol}",
+    standard_error=scores["averaged"]["frechet_error"],
+)
+_ = run.record(
+    "classifier_fd_ratio_last_step",
+    scores["last step"]["frechet"],
+    unit="1",
+    protocol=f"the same without averaging the weights; {fd_protocol}",
+    standard_error=scores["last step"]["frechet_error"],
+)
+_ = run.record(
+    "classifier_fd_ratio_untrained",
+    scores["untrained"]["frechet"],
+    unit="1",
+    protocol=f"the same before training; {fd_protocol}",
+    standard_error=scores["untrained"]["frechet_error"],
+)
+if run.on_mnist and run.profile != "smoke":
+    gained = scores["averaged"]["frechet"] / scores["untrained"]["frechet"]
+    checks.at_most("ratio, trained over untrained", gained, 0.2)
+    row = {name: scores[name]["frechet"] for name in ("averaged", "last step")}
+    checks.ordered("averaging helps", row)
+
+# %% [markdown]
+r"""
+The same classifier tells how sure it is of its label, and which labels it gives.
+A generator that has dropped a digit, or makes too many of one, shows it here.
+"""
+
+# %%
+with torch.no_grad():
+    labelled = {name: judge(images).softmax(1) for name, images in sets.items()}
+confidence = {name: p.max(1).values.double() for name, p in labelled.items()}
+for name in ("averaged", "test images"):
+    values = confidence[name]
+    _ = run.record(
+        "classifier_confidence" + ("" if name == "averaged" else "_test"),
+        values.mean(),
+        unit="1",
+        protocol=f"mean top probability of our classifier on {len(values):,} images, {name}",
+        standard_error=values.std() / len(values) ** 0.5,
+    )
+shares = {
+    name: torch.bincount(p.argmax(1), minlength=10).double() / len(p)
+    for name, p in labelled.items()
+}
+imbalance = (shares["averaged"] - shares["test images"]).abs().sum().item() / 2
+_ = run.record(
+    "label_total_variation",
+    imbalance,
+    unit="1",
+    protocol="total variation distance between the labels of fakes and of test images",
+)
+
+# %% tags=["check"]
+labels = torch.tensor(run.data.test_labels, device=run.device)[order].long()
+right = (judge(real).argmax(1) == labels).double().mean().item()
+print(f"the classifier is right on {right:.4f} of the test images")
+if run.on_mnist:
+    checks.at_least("accuracy of the classifier", right, 0.99)
+for name, share in shares.items():
+    checks.close(f"{name}: shares of the labels", share.sum(), 1.0, atol=1e-12)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Share of each digit, as the classifier labels them.", "name": "fig-gm-labels"}, "image": {"alt": "Bars for the ten digits in pairs. Test images have about a tenth of each; the generator makes clearly more of some digits and fewer of others."}}
+fig, ax = plt.subplots(figsize=(7.0, 2.8))
+places = torch.arange(10)
+for i, name in enumerate(("test images", "averaged")):
+    ax.bar(places + 0.4 * i - 0.2, shares[name].cpu(), 0.38, label=name)
+ax.set(xlabel="label", ylabel="share", xticks=places.tolist())
+_ = ax.legend()
+
+# %% [markdown]
+r"""
+### Likelihood and looks are different things
+
+Would a likelihood settle the matter?
+It would not {cite:p}`theis2016`.
+**A model can have nearly the best likelihood and make garbage 99 times in 100**:
+
+$$
+q = \tfrac{1}{100}\, p + \tfrac{99}{100}\, r
+\;\Rightarrow\;
+\mathbb{E}_p \log q \;\geq\; \mathbb{E}_p \log p - \log 100 .
+$$ (eq-gm-looks)
+
+The price of all that garbage is at most 4.6 nats an image, on a scale where models of digits differ by tens.
+**And a model can make perfect samples and have the worst likelihood**: Parzen windows around the training images, with $\sigma \to 0$, recite them, and give test images nothing.
+"""
+
+# %% tags=["check"]
+p = normal.log_prob(grid).exp()
+r = normal.log_prob((grid - 8) / 0.5).exp() / 0.5
+garbage = torch.log(p / 100 + 99 / 100 * r)
+price = torch.trapezoid(p * (p.clamp(min=1e-300).log() - garbage), grid).item()
+checks.ordered("price in nats", {"zero": 0.0, "price": price, "log 100": math.log(100)})
+narrow = {}
+for std in (0.1, 0.05, 0.02):
+    log_prob = parzen_log_prob(real[:500], sets["memorised"], std)
+    narrow[f"width {std}"] = log_prob.mean().item()
+checks.ordered("test images, in nats", dict(reversed(narrow.items())))
+loss = narrow["width 0.1"] - narrow["width 0.02"]
+checks.at_least("nats lost by perfect samples", loss, 1_000)
+
+# %% [markdown]
+r"""
+## The board
+
+All scores of all sets.
+Smaller is better, but for Parzen; and the accuracy of a perfect generator is 0.5.
+"""
+
+# %%
+columns = {
+    "mmd2": ("MMD^2 x 1000", lambda s: f"{1000 * s['mmd2']:.2f}"),
+    "p": ("p", lambda s: f"{s['p']:.3f}"),
+    "accuracy": ("accuracy", lambda s: f"{s['accuracy']:.3f}"),
+    "frechet": ("Frechet ratio", lambda s: f"{s['frechet']:.1f}"),
+    "neighbour": ("neighbour^2", lambda s: f"{s['neighbour']:.1f}"),
+    "parzen": ("Parzen [nats]", lambda s: f"{s.get('parzen', math.nan):.1f}"),
+}
+print(f"{'':12}" + "".join(f"{title:>15}" for title, _ in columns.values()))
+for name, row in scores.items():
+    cells = (show(row) for _, show in columns.values())
+    print(f"{name:12}" + "".join(f"{cell:>15}" for cell in cells))
+
+# %% [markdown]
+r"""
+**What you should see.** Every score puts our generator between the real images and the untrained network, and no score takes it for real: the classifier sees through it, and the Fréchet ratio is far from 1.
+The line *memorised* is the failure to remember: it is nearly as good as real in each column but one.
+Only the distance to the nearest training image finds it out.
+
+| score | needs | blind to |
+|---|---|---|
+| MMD | a kernel, a width | what the kernel does not resolve; memorising |
+| classifier | training it | what this classifier does not find; memorising |
+| neighbours | the training set | copies that were moved or bent |
+| Parzen | a width | nearly everything: blur beats digits |
+| Fréchet | a network for features | all beyond mean and covariance; what the features ignore; memorising |
+
+How fast is all this?
+A sample costs one pass through a small network.
+"""
+
+# %%
+import time
+
+seconds = []
+for _ in range(5):
+    started = time.perf_counter()
+    from_generator(generator, 10_000)
+    seconds.append(time.perf_counter() - started)
+_ = run.record(
+    "microseconds_per_sample",
+    1e6 * min(seconds) / 10_000,
+    unit="microseconds",
+    protocol="10,000 samples in one pass with rounding to 8 bits, best of 5",
+)
+
+# %% [markdown]
+r"""
+## Exercises
+
+```{exercise-start} How large is the bias?
+:label: ex-gm-bias
+```
+Write `predicted_bias(x, y, bandwidth)`: an estimate of the mean of the biased $\mathrm{MMD}^2$ for two samples `x` and `y` of one distribution, without knowing the distribution.
+Estimate $\mathbb{E}\, k(x, x')$ in {eq}`eq-gm-mmd-bias` without bias.
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def predicted_bias(x, y, bandwidth):
+    return None
+
+
+# %% tags=["check"]
+def check_predicted_bias(answer):
+    if answer(*pairs[0], h) is None:
+        return print("not yet")
+    found = [answer(x, y[:10], h) for x, y in pairs[:300]]
+    bias = (1 - h / math.sqrt(h**2 + 2)) * (1 / 20 + 1 / 10)
+    checks.unbiased("your bias, 20 and 10 points", [float(b) for b in found], bias)
+    return print("right")
+
+
+check_predicted_bias(predicted_bias)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-gm-bias
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def predicted_bias(x, y, bandwidth):
+    k = gaussian_kernel(x, y, bandwidth).mean().item()
+    return (1 - k) * (1 / len(x) + 1 / len(y))
+
+
+check_predicted_bias(predicted_bias)
+
+# %% [markdown]
+r"""
+Pairs of one image from each set are independent, and never an image with itself, so the mean over them is unbiased.
+With the pairs inside one set, the diagonal must be left out.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} A score in the right range
+:label: ex-gm-range
+```
+Repair `printed_score`: write `repaired(fakes, reals)`, which takes both kinds of images in $[0, 1]$, says so with a `ValueError` if one of them is not, and returns an unbiased $\mathrm{MMD}^2$ with the median distance of the reals.
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def repaired(fakes, reals):
+    return None
+
+
+# %% tags=["check"]
+def check_repaired(answer):
+    reals, others = real[:60].double(), sets["test images"][:60].double()
+    value = answer(others, reals)
+    if value is None:
+        return print("not yet")
+    checks.close(
+        "unbiased",
+        value,
+        mmd2_unbiased(others, reals, median_distance(reals)),
+        atol=1e-12,
+    )
+    for name, pair in {
+        "fakes": (2 * others - 1, reals),
+        "reals": (others, 2 * reals - 1),
+    }.items():
+        try:
+            answer(*pair)
+            refused = False
+        except ValueError:
+            refused = True
+        checks.true(f"{name} from -1 to 1 are refused", refused)
+    return print("right")
+
+
+check_repaired(repaired)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-gm-range
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def repaired(fakes, reals):
+    for name, images in (("fakes", fakes), ("reals", reals)):
+        low, high = images.min().item(), images.max().item()
+        if low < 0 or high > 1:
+            raise ValueError(f"{name}: expected 0 to 1, got {low:.2f} to {high:.2f}")
+    return mmd2_unbiased(fakes, reals, median_distance(reals))
+
+
+check_repaired(repaired)
+
+# %% [markdown]
+r"""
+The check of the range is the part that saves an afternoon.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} What reaches the generator
+:label: ex-gm-saturating
+```
+In place of {eq}`eq-gm-g-loss` the generator could minimise what the discriminator maximises, $\log(1 - D(G(z)))$.
+Write `saturating_loss(fake_logits)`, one number for each fake, with `F.softplus`.
+By which factor is its slope smaller than that of {eq}`eq-gm-g-loss` for a fake that the discriminator rejects with a logit of $-10$?
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def saturating_loss(fake_logits):
+    return None
+
+
+# %% tags=["check"]
+def check_saturating(answer):
+    s = torch.linspace(-10, 10, 41, dtype=torch.float64, requires_grad=True)
+    value = answer(s)
+    if value is None:
+        return print("not yet")
+    checks.close("value", value, torch.log1p(-s.sigmoid()), rtol=1e-8)
+    (slope,) = torch.autograd.grad(value.sum(), s)
+    checks.close("slope", slope, -s.sigmoid(), atol=1e-12)
+    ratio = (slope[0] / (1 - s[0].sigmoid())).abs().item()
+    checks.close("slope over that of the other loss", ratio, math.exp(-10), rtol=1e-6)
+    return print("right")
+
+
+check_saturating(saturating_loss)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-gm-saturating
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def saturating_loss(fake_logits):
+    return -F.softplus(fake_logits)
+
+
+check_saturating(saturating_loss)
+
+# %% [markdown]
+r"""
+The slopes are $-D$ and $-(1 - D)$, their ratio is $D / (1 - D) = e^{s'}$, here $e^{-10} = 4.5 \cdot 10^{-5}$.
+Where the discriminator is sure, and the generator has most to learn, this loss teaches nothing.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} A generator that cheats
+:label: ex-gm-cheat
+```
+Find a "generator" that recites training images and is not found out by the nearest-neighbour test: write `disguise(images)`, which changes each image a little, such that its label stays the same, and its nearest training image is no nearer than that of a new digit.
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def disguise(images):
+    return None
+
+
+# %% tags=["check"]
+def check_disguise(answer):
+    recited = sets["memorised"][: P.num_neighbours]
+    images = answer(recited)
+    if images is None:
+        return print("not yet")
+    distance = nearest_training_image(images)[0].median().item()
+    usual_distance = usual.median().item()
+    checks.at_least("distance over that of test images", distance / usual_distance, 1)
+    with torch.no_grad():
+        same = (judge(images).argmax(1) == judge(recited).argmax(1)).double().mean()
+    if run.on_mnist:
+        checks.at_least("same label", same, 0.8)
+    return print("right")
+
+
+check_disguise(disguise)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-gm-cheat
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def disguise(images):
+    return images.view(-1, 28, 28).roll(2, dims=2).flatten(1)
+
+
+check_disguise(disguise)
+
+# %% [markdown]
+r"""
+Moved by two pixels to the side, a copy is farther from its original than most new digits are from the training set.
+A test with features that forgive such a move would be the next step, and then a copy that is bent.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+## What you can compute now
+
+1. `num_parameters` gives 81,284 and 78,501; before training every term of the losses is within the largest logit of $\log 2$.
+2. `step` is the algorithm; it agrees with the step that was written by hand, {eq}`eq-gm-d-loss` and {eq}`eq-gm-g-loss`.
+3. {numref}`fig-gm-curves` approaches $\log 2$ and $1/2$, and the samples of {numref}`fig-gm-epochs` get better when the curves do not move.
+4. The board has five scores, with the value of real images beside each, {eq}`eq-gm-mmd-unbiased`, {eq}`eq-gm-c2st`, {eq}`eq-gm-parzen`, {eq}`eq-gm-frechet`.
+5. Real digits in the wrong range score worse than noise; a reciter passes all tests but one ({ref}`ex-gm-cheat`: all).
+
+**What comes next:** what the two players really minimise, in [the Jensen-Shannon lecture](jensen_shannon.ipynb).
+
+**Reading:** {cite:t}`goodfellow2014`, where it began, six pages; {cite:t}`goodfellow2017`, the tutorial; {cite:t}`goodfellow2016`, section 20.10.4 on GANs and 20.14 on scores; {cite:t}`theis2016` and {cite:t}`borji2019` on evaluation; {cite:t}`gretton2012` on two-sample tests; {cite:t}`lopezpaz2017` on classifiers as tests.
+The errors of the sources are on the [errata page](../book/errata.md).
+"""
+
+# %%
+run.finish()

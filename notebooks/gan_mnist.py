@@ -372,12 +372,26 @@ r"""
 How near can be said exactly: the slope of softplus lies between 0 and 1, so no term is further from $\log 2$ than the largest logit is from zero.
 """
 
+
+# %%
+@torch.no_grad()
+def judged(network, images):
+    """Logits with dropout off."""
+    network.eval()
+    logits = network(images)
+    network.train()
+    return logits
+
+
+fresh_real = judged(discriminator, x_train[:500])
+fresh_fake = judged(discriminator, generator(codes_of(500)))
+
 # %% tags=["check"]
+again = judged(discriminator, x_train[:500])
+checks.close("dropout is off: twice the same", again, fresh_real, atol=1e-6)
 with torch.no_grad():
-    discriminator.eval()
-    fresh_real = discriminator(x_train[:500])
-    fresh_fake = discriminator(generator(codes_of(500)))
-    discriminator.train()
+    changed = (discriminator(x_train[:500]) - fresh_real).abs().max()
+checks.at_least("dropout is on again: largest change", changed, 1e-3)
 terms = {
     "real": F.softplus(-fresh_real),
     "fake": F.softplus(fresh_fake),
@@ -521,20 +535,19 @@ So we also measure it after each epoch, with dropout off (`eval`), on 2,000 trai
 
 
 # %%
-@torch.no_grad()
 def mean_probs(x):
     """Means of D(x) and D(G(z)), dropout off."""
-    discriminator.eval()
-    fakes = generator(codes_of(len(x)))
-    means = [discriminator(images).sigmoid().mean().item() for images in (x, fakes)]
-    discriminator.train()
-    return means
+    with torch.no_grad():
+        fakes = generator(codes_of(len(x)))
+    return [
+        judged(discriminator, images).sigmoid().mean().item() for images in (x, fakes)
+    ]
 
 
 average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(P.decay))
 settings = {"codes": codes_of, "batch_size": P.batch_size, "average": average}
 fixed_codes = codes_of(64)
-history, watched, sheets = [], [mean_probs(x_train[:2_000])], []
+history, watched, sheets, kept = [], [mean_probs(x_train[:2_000])], [], []
 untrained = copy.deepcopy(generator)
 after_one = None
 with torch.no_grad():
@@ -544,6 +557,7 @@ for losses in train(generator, discriminator, x_train, P.epochs, **settings):
     watched.append(mean_probs(x_train[:2_000]))
     with torch.no_grad():
         sheets.append(generator(fixed_codes))
+        kept.append(generator(codes_of(500)))
     after_one = after_one or copy.deepcopy(generator)
 
 # %% tags=["check"]
@@ -613,9 +627,9 @@ _ = right.legend()
 # %% [markdown]
 r"""
 **What you should see.** The two curves on the right start together at the value of an untrained network, jump apart within one epoch, and then come back towards 1/2 as the fakes improve.
-The losses go to the neighbourhood of $\log 2$ and stay there: **the loss of a GAN does not tell how good the samples are.**
-Each network is measured against the other one, and both get better.
-The sheets below still improve when the curves have long been flat.
+The losses go to the neighbourhood of $\log 2$ and stay there, one above and one below.
+Each network is measured against the other one, and both get better; so **the loss of a GAN does not tell how good the samples are.**
+The sheets below still improve when the curves have long been flat, and {numref}`fig-gm-flat` will put a number to it.
 """
 
 # %%
@@ -662,10 +676,8 @@ def reliability(probs, is_real, num_bins=10):
 
 
 with torch.no_grad():
-    discriminator.eval()
     seen_by_d = torch.cat([x_test, generator(codes_of(len(x_test)))])
-    probs = discriminator(seen_by_d).sigmoid().double()
-    discriminator.train()
+probs = judged(discriminator, seen_by_d).sigmoid().double()
 is_real = (torch.arange(len(probs), device=run.device) < len(x_test)).double()
 measured = reliability(probs, is_real)
 
@@ -675,6 +687,15 @@ table = reliability(said, (torch.rand_like(said) < said).double())
 checks.close("bins", len(table), 10)
 off = (table[:, 1] - table[:, 0]).abs() / table[:, 2]
 checks.at_most("furthest from calibrated, in standard errors", off, 5)
+
+# %% tags=["check"]
+mean, share, error = measured.T
+checks.at_least(
+    "test images are called real more often", is_real @ probs, (1 - is_real) @ probs
+)
+if run.on_mnist and run.profile == "quick":
+    sure = mean > 0.6
+    checks.at_least("bins above 0.6: share - mean", (share - mean)[sure], 0)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: how often an image is real, against the probability that the trained discriminator gave it; bars are one standard error, the dashed line is a calibrated discriminator. Right: how often each probability is given, for test images and for fakes.", "name": "fig-gm-calibration"}, "image": {"alt": "Left: the points rise with the probability, near the diagonal in the middle. Right: two overlapping humps, the one of fakes to the left of the one of test images."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
@@ -692,8 +713,10 @@ _ = right.legend()
 
 # %% [markdown]
 r"""
-The humps overlap: on a single image this discriminator is often at a loss, although the two kinds are easy to tell apart for you.
-A discriminator inside a GAN is never trained to the end; below a fresh one, trained on its own, will do far better.
+The points on the left are steeper than the diagonal: among the images to which $D$ gives 0.75, far more than three in four are real.
+It was trained with dropout, and is more cautious than it need be.
+The humps on the right overlap: on a single image this discriminator is often at a loss, although you can tell the two kinds apart at a glance.
+A discriminator inside a GAN is never trained to the end; below a fresh one, trained on its own, does far better.
 """
 
 # %% [markdown]
@@ -741,7 +764,21 @@ sets = {
 }
 scores = {name: {} for name in sets}
 
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The first twelve images of each set, not chosen.", "name": "fig-gm-sets"}, "image": {"alt": "Seven rows of twelve images: test images, memorised images, both clean digits; fakes of the averaged generator, soft digits, some of them broken; fakes of the last step, the same with ragged edges and black specks; grey blobs after one epoch; even grey noise before training; and coarse black and white noise."}}
+fig, ax = plt.subplots(figsize=(7.0, 3.6))
+pictures = torch.cat([images[:12] for images in sets.values()])
+_ = plotting.image_grid(pictures.cpu(), columns=12, ax=ax)
+for i, name in enumerate(sets):
+    _ = ax.text(-8, 14 + 30 * i, name, ha="right", va="center")
+
 # %% tags=["check"]
+greys = [
+    from_generator(lambda z, grey=grey: torch.full((len(z), 784), grey), 1).max()
+    for grey in (-1.0, 0.0, 1.0)
+]
+checks.close("tanh of -1, 0, 1", torch.stack(greys), [0, 128 / 255, 1], atol=1e-6)
+clipped = as_eight_bit(torch.tensor([-0.2, 0.5, 1.3]))
+checks.close("clipped and rounded", clipped, [0, 128 / 255, 1], atol=1e-6)
 checks.close("8 bits keep what is a byte", real, (1 + x_test[order]) / 2, atol=1e-6)
 for name, images in sets.items():
     steps = images * 255
@@ -821,6 +858,8 @@ $$ (eq-gm-mmd-bias)
 """
 
 # %% tags=["check"]
+corners = torch.tensor([[0.0], [1.0], [3.0]], dtype=torch.float64)
+checks.close("median of 1, 2 and 3", median_distance(corners), 2.0)
 h, draws = 0.8, 600
 pairs = torch.randn(draws, 2, 20, 1, dtype=torch.float64)
 apart = [mmd2_unbiased(x, y + 1.5, h) for x, y in pairs]
@@ -1040,9 +1079,8 @@ def two_sample_accuracy(x, y, epochs=10):
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    judge.eval()
-    with torch.no_grad():
-        right = torch.cat([judge(2 * x[half:] - 1) > 0, judge(2 * y[half:] - 1) < 0])
+    real_logits, fake_logits = (judged(judge, 2 * a[half:] - 1) for a in (x, y))
+    right = torch.cat([real_logits > 0, fake_logits < 0])
     share = right.double().mean().item()
     return share, math.sqrt(share * (1 - share) / len(right))
 
@@ -1346,6 +1384,36 @@ if run.on_mnist and run.profile != "smoke":
     checks.at_most("ratio, trained over untrained", gained, 0.2)
     row = {name: scores[name]["frechet"] for name in ("averaged", "last step")}
     checks.ordered("averaging helps", row)
+
+# %% [markdown]
+r"""
+Now the promise about the loss: the Fréchet ratio after each epoch, from 500 fakes, beside the loss of the discriminator.
+"""
+
+# %%
+by_epoch = []
+for fakes in kept:
+    block = features(as_eight_bit((1 + fakes) / 2))
+    by_epoch.append(frechet_distance(block, features(real[:500])) / floor)
+
+# %% tags=["check"]
+if run.on_mnist and run.profile == "quick":
+    better = by_epoch[3] / by_epoch[-1]
+    checks.at_least("Fréchet ratio after epoch 4 / at the end", better, 1.25)
+    off = abs(d_loss[-1] / d_loss[3] - 1)
+    checks.at_most("change of the loss in that time", off, 0.15)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Loss of the discriminator (left axis), and Fréchet ratio of the fakes, which is 1 for real images (right axis, logarithmic), for each epoch.", "name": "fig-gm-flat"}, "image": {"alt": "The loss rises within three epochs and is flat from then on. The Fréchet ratio falls steeply at first and goes on falling to the end."}}
+fig, ax = plt.subplots(figsize=(7.0, 3.0))
+ax.plot(epochs, d_loss, color=plotting.COLOURS[0])
+ax.set(xlabel="epoch", ylim=(0, 1.6))
+ax.set_ylabel("loss [nats]", color=plotting.COLOURS[0])
+twin = ax.twinx()
+twin.semilogy(epochs, by_epoch, color=plotting.COLOURS[1])
+twin.set_ylabel("Fréchet ratio", color=plotting.COLOURS[1])
+twin.spines["right"].set_visible(True)
+twin.grid(visible=False)
+_ = twin.set_ylim(1, 100)
 
 # %% [markdown]
 r"""

@@ -417,26 +417,27 @@ Keep this in mind: a discriminator that was never trained says 1/2, too.
 ## One step of each
 
 **In every mini-batch the discriminator makes one step, then the generator.**
-The fakes for the step of $D$ are detached: $D$ learns from them, and the generator is not touched.
+The fakes for the step of $D$ are made without a graph: $D$ learns from them, and the generator is not touched.
 In the step of $G$ the discriminator's weights need no gradient, but the gradient passes *through* it to the fake image.
-The weights of $G$ do not change while $D$ learns, so one pass gives the fakes for both steps, from different codes.
+Each step has its own codes.
 """
 
 
 # %% tags=["twin:dgm.models.gan.step"]
 def step(generator, discriminator, g_optimiser, d_optimiser, x, z):
-    fakes = generator(z)
-    for_d, for_g = fakes[: len(x)].detach(), fakes[len(x) :]
+    z_for_d, z_for_g = z.split(len(x))
 
     discriminator.requires_grad_(True)
-    real, fake = discriminator(torch.cat([x, for_d])).split(len(x))
+    with torch.no_grad():
+        fakes = generator(z_for_d)
+    real, fake = discriminator(torch.cat([x, fakes])).split(len(x))
     d_loss = discriminator_loss(real, fake).mean()
     d_optimiser.zero_grad()
     d_loss.backward()
     d_optimiser.step()
 
     discriminator.requires_grad_(False)
-    g_loss = generator_loss(discriminator(for_g)).mean()
+    g_loss = generator_loss(discriminator(generator(z_for_g))).mean()
     g_optimiser.zero_grad()
     g_loss.backward()
     g_optimiser.step()
@@ -451,7 +452,7 @@ It must give the same weights.
 Dropout is off, so that both see the same discriminator, and the optimiser is plain gradient descent.
 
 ```{margin}
-**Watch for** fakes that are not detached in the step of $D$.
+**Watch for** fakes that keep their graph in the step of $D$ (no `detach`, no `no_grad`).
 Then the backward pass also goes through $G$ for nothing, and leaves a gradient there.
 ```
 """

@@ -86,18 +86,19 @@ def step(
     Returns:
         Loss of the generator, loss of the discriminator, mean D(x), mean D(G(z)); the last two before D's step.
     """
-    fakes = generator(z)
-    for_d, for_g = fakes[: len(x)].detach(), fakes[len(x) :]
+    z_for_d, z_for_g = z.split(len(x))
 
     discriminator.requires_grad_(True)
-    real, fake = discriminator(torch.cat([x, for_d])).split(len(x))
+    with torch.no_grad():
+        fakes = generator(z_for_d)
+    real, fake = discriminator(torch.cat([x, fakes])).split(len(x))
     d_loss = discriminator_loss(real, fake).mean()
     d_optimiser.zero_grad()
     d_loss.backward()
     d_optimiser.step()
 
     discriminator.requires_grad_(False)
-    g_loss = generator_loss(discriminator(for_g)).mean()
+    g_loss = generator_loss(discriminator(generator(z_for_g))).mean()
     g_optimiser.zero_grad()
     g_loss.backward()
     g_optimiser.step()

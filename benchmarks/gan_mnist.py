@@ -2,7 +2,7 @@
 
 Textbook: the loop of Raschka et al. 2022, chapter 17: a `DataLoader` with `ToTensor` and `Normalize`, a sigmoid and
 `BCELoss`, a pass for each kind of image, fakes that are not detached, `item()` of every batch.  Ours:
-`dgm.models.gan.train`, the twin of the lecture's loop.  Both make the same updates.
+`dgm.models.gan.train` with `step_by_hand`, twins of the lecture's.  Both make the same updates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import transforms
 
 from dgm.data import load_digits
-from dgm.models.gan import make_discriminator, make_generator, sample_codes, train
+from dgm.models.gan import make_discriminator, make_generator, sample_codes, step_by_hand, train
 
 NAME = "gan_mnist"
 BATCH_SIZE = 64
@@ -35,8 +35,11 @@ def epochs() -> tuple[Callable[[], None], Callable[[], None], float]:
     d_optimiser = torch.optim.Adam(discriminator.parameters())
     loss_function = nn.BCELoss()
 
+    def codes(num_codes: int) -> torch.Tensor:
+        return sample_codes(num_codes, 20)
+
     def our_epoch() -> None:
-        list(train(*ours, images, 1, codes=lambda n: sample_codes(n, 20), batch_size=BATCH_SIZE))
+        list(train(*ours, images, 1, codes=codes, batch_size=BATCH_SIZE, one_step=step_by_hand))
 
     def train_discriminator(x: torch.Tensor) -> None:
         discriminator.zero_grad()

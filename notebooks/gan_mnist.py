@@ -485,6 +485,88 @@ for name, mine, theirs in zip("GD", ours, (G, D), strict=True):
 
 # %% [markdown]
 r"""
+What is it that reaches the generator?
+For one hidden layer in each network the chain rule is short, and worth writing out once.
+Let $e = \partial \ell / \partial s$ be the slope of the loss in a logit, {eq}`eq-gm-gradients`, and $m'$ the slopes of the leaky ReLU in the hidden units of $D$, times the mask of the dropout.
+Then
+
+$$
+\begin{aligned}
+\frac{\partial \ell_D}{\partial B} &= \sum e\, (b \odot m')\, x^\top , \\
+\frac{\partial \ell_G}{\partial G(z)} &= e\, B^\top (b \odot m') ,
+\end{aligned}
+$$ (eq-gm-backprop)
+
+the first summed over real images and fakes.
+**The discriminator tells the generator a direction in image space**, $B^\top (b \odot m')$, the same for a good and a bad fake with the same hidden units on; $e = -(1 - D)$ says how urgent it is.
+The slope of the $\tanh$ and the layers of $G$ take it from there.
+`step_by_hand` does the whole step with these formulas: nine matrix products and no graph, which saves a quarter of the time.
+A leaky ReLU is its slope times its argument, $\ell(u) = \ell'(u)\, u$.
+"""
+
+
+# %% tags=["twin:dgm.models.gan.step_by_hand"]
+@torch.no_grad()
+def step_by_hand(generator, discriminator, g_optimiser, d_optimiser, x, z):
+    (A1, a1, A2, a2), (B, b, b0) = generator.parameters(), discriminator.parameters()
+    z_for_d, z_for_g = z.split(len(x))
+
+    def judge(images):
+        u = images @ B.T
+        slopes = torch.where(u > 0, 1.0, 0.01)
+        if discriminator.training:
+            slopes *= torch.randint(2, u.shape, dtype=u.dtype, device=u.device).mul_(2)
+        hidden = u * slopes
+        return hidden, b * slopes, torch.addmm(b0, hidden, b.T)
+
+    images = torch.cat([x, generator(z_for_d)])
+    hidden, to_u, logits = judge(images)
+    real, fake = logits.split(len(x))
+    d_loss = discriminator_loss(real, fake).mean()
+    probs = torch.stack([real.sigmoid(), fake.sigmoid()])
+    errors = torch.cat([probs[0] - 1, probs[1]]).div_(len(x))
+    B.grad, b.grad = to_u.mul_(errors).T @ images, errors.T @ hidden
+    b0.grad = errors.sum(0)
+    d_optimiser.step()
+
+    u = torch.addmm(a1, z_for_g, A1.T)
+    slopes = torch.where(u > 0, 1.0, 0.01)
+    hidden = u * slopes
+    fakes = torch.addmm(a2, hidden, A2.T).tanh_()
+    _, to_u, logits = judge(fakes)
+    errors = logits.sigmoid().sub_(1).div_(len(x))
+    pull = (to_u.mul_(errors) @ B).mul_(1 - fakes.square())
+    back = (pull @ A2).mul_(slopes)
+    A2.grad, a2.grad = pull.T @ hidden, pull.sum(0)
+    A1.grad, a1.grad = back.T @ z_for_g, back.sum(0)
+    g_optimiser.step()
+    losses = torch.stack([generator_loss(logits).mean(), d_loss])
+    return torch.cat([losses, probs.mean((1, 2))])
+
+
+# %% tags=["check"]
+ends = []
+for one_step in (step, step_by_hand):
+    pair = [copy.deepcopy(n).double().eval() for n in (generator, discriminator)]
+    optimisers = [torch.optim.SGD(n.parameters(), lr=0.1) for n in pair]
+    said = one_step(*pair, *optimisers, batch.double(), z.double())
+    weights = [nn.utils.parameters_to_vector(n.parameters()) for n in pair]
+    ends.append((said, *weights))
+# Single precision holds the slope 0.01 of the leaky ReLU to 2e-8 only.
+for name, mine, theirs in zip(("report", "G", "D"), *ends, strict=True):
+    checks.close(f"by hand and by autograd: {name}", mine, theirs, atol=1e-8)
+masks = []
+for _ in range(50):
+    pair = [copy.deepcopy(n) for n in (generator, discriminator)]
+    optimisers = [torch.optim.SGD(n.parameters(), lr=0.0) for n in pair]
+    _ = step_by_hand(*pair, *optimisers, batch, z)
+    off = pair[1][0].weight.grad.eq(0).all(1).double().mean().item()
+    masks.append([off, step_by_hand(*pair, *optimisers, batch[:1], z[:2])[2].item()])
+off = torch.tensor(masks, dtype=torch.float64)[:, 0]
+checks.at_most("hidden units never on in a batch", off, 0.05)
+
+# %% [markdown]
+r"""
 ## Training
 
 Adam for both networks, with its usual rate of $10^{-3}$; batches of 64, of which the last, incomplete one is dropped.
@@ -504,7 +586,15 @@ PyTorch has it, as `AveragedModel`; `average` below is one.
 
 # %% tags=["twin:dgm.models.gan.train"]
 def train(
-    generator, discriminator, images, epochs, *, codes, batch_size=64, average=None
+    generator,
+    discriminator,
+    images,
+    epochs,
+    *,
+    codes,
+    batch_size=64,
+    average=None,
+    one_step=step,
 ):
     optimisers = [
         torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
@@ -517,7 +607,7 @@ def train(
         total = torch.zeros(4, device=images.device)
         for rows in batches:
             z = codes(2 * batch_size)
-            total += step(generator, discriminator, *optimisers, images[rows], z)
+            total += one_step(generator, discriminator, *optimisers, images[rows], z)
             if average is not None:
                 average.update_parameters(generator)
         discriminator.requires_grad_(True)
@@ -547,6 +637,7 @@ def mean_probs(x):
 
 average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(P.decay))
 settings = {"codes": codes_of, "batch_size": P.batch_size, "average": average}
+settings["one_step"] = step_by_hand
 fixed_codes = codes_of(64)
 history, watched, sheets, kept = [], [mean_probs(x_train[:2_000])], [], []
 untrained = copy.deepcopy(generator)

@@ -17,6 +17,7 @@ __all__ = [
     "make_generator",
     "sample_codes",
     "step",
+    "step_by_hand",
     "train",
 ]
 
@@ -106,6 +107,57 @@ def step(
     return torch.cat([torch.stack([g_loss, d_loss]), probs]).detach()
 
 
+@torch.no_grad()
+def step_by_hand(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    g_optimiser: torch.optim.Optimizer,
+    d_optimiser: torch.optim.Optimizer,
+    x: Tensor,
+    z: Tensor,
+) -> Tensor:
+    """What `step` does, with the gradients written out, for networks with one hidden layer each; a quarter faster.
+
+    Arguments and result as of `step`; the networks are those of `make_generator` and `make_discriminator`.
+
+    Taught in the lecture `gan_mnist`, eq-gm-backprop.
+    """
+    (A1, a1, A2, a2), (B, b, b0) = generator.parameters(), discriminator.parameters()
+    z_for_d, z_for_g = z.split(len(x))
+
+    def judge(images):
+        u = images @ B.T
+        slopes = torch.where(u > 0, 1.0, 0.01)
+        if discriminator.training:
+            slopes *= torch.randint(2, u.shape, dtype=u.dtype, device=u.device).mul_(2)
+        hidden = u * slopes
+        return hidden, b * slopes, torch.addmm(b0, hidden, b.T)
+
+    images = torch.cat([x, generator(z_for_d)])
+    hidden, to_u, logits = judge(images)
+    real, fake = logits.split(len(x))
+    d_loss = discriminator_loss(real, fake).mean()
+    probs = torch.stack([real.sigmoid(), fake.sigmoid()])
+    errors = torch.cat([probs[0] - 1, probs[1]]).div_(len(x))
+    B.grad, b.grad = to_u.mul_(errors).T @ images, errors.T @ hidden
+    b0.grad = errors.sum(0)
+    d_optimiser.step()
+
+    u = torch.addmm(a1, z_for_g, A1.T)
+    slopes = torch.where(u > 0, 1.0, 0.01)
+    hidden = u * slopes
+    fakes = torch.addmm(a2, hidden, A2.T).tanh_()
+    _, to_u, logits = judge(fakes)
+    errors = logits.sigmoid().sub_(1).div_(len(x))
+    pull = (to_u.mul_(errors) @ B).mul_(1 - fakes.square())
+    back = (pull @ A2).mul_(slopes)
+    A2.grad, a2.grad = pull.T @ hidden, pull.sum(0)
+    A1.grad, a1.grad = back.T @ z_for_g, back.sum(0)
+    g_optimiser.step()
+    losses = torch.stack([generator_loss(logits).mean(), d_loss])
+    return torch.cat([losses, probs.mean((1, 2))])
+
+
 def train(
     generator: nn.Module,
     discriminator: nn.Module,
@@ -115,6 +167,7 @@ def train(
     codes: Callable[[int], Tensor],
     batch_size: int = 64,
     average: AveragedModel | None = None,
+    one_step: Callable[..., Tensor] = step,
 ) -> Iterator[list[float]]:
     """Adam at 1e-3 for both; after each epoch yields the means of what `step` returns.
 
@@ -126,6 +179,7 @@ def train(
         codes: gives that many codes.
         batch_size: of real images, and of fakes for each network.
         average: of the generator, updated after each step; it takes no part in the training.
+        one_step: `step`, or `step_by_hand`.
     """
     optimisers = [torch.optim.Adam(network.parameters(), lr=1e-3, fused=True) for network in (generator, discriminator)]
     num_batches = len(images) // batch_size
@@ -135,7 +189,7 @@ def train(
         total = torch.zeros(4, device=images.device)
         for rows in batches:
             z = codes(2 * batch_size)
-            total += step(generator, discriminator, *optimisers, images[rows], z)
+            total += one_step(generator, discriminator, *optimisers, images[rows], z)
             if average is not None:
                 average.update_parameters(generator)
         discriminator.requires_grad_(True)

@@ -4,6 +4,8 @@ import torch
 from dgm import checks, classifier
 from dgm.data import load_digits
 
+from train_classifier import shifted, train
+
 
 def test_it_is_right_on_the_test_images():
     digits = load_digits()
@@ -46,3 +48,21 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(classifier.WEIGHTS.read_bytes()[:1000])
     with pytest.raises(ValueError, match="expected the weights of a Classifier"):
         classifier.load(path=path)
+
+
+def test_augmentation_moves_images_and_changes_no_pixel():
+    images = torch.zeros(2, 28, 28)
+    images[:, 10, 14] = torch.tensor([1.0, 0.5])
+    moves = [shifted(images.flatten(1), torch.Generator().manual_seed(k)) for k in range(200)]
+    moved = {divmod(x[0].argmax().item(), 28) for x in moves}
+    assert sorted((i - 10, j - 14) for i, j in moved) == [(i, j) for i in range(-2, 3) for j in range(-2, 3)]
+    checks.close("ink", moves[0].sum(1), [1.0, 0.5])
+
+
+def test_the_trainer_learns():
+    """Two kinds of images, ink above and ink below: after one pass over 640 of them it tells them apart."""
+    y = torch.arange(640) % 2
+    x = torch.zeros(640, 28, 28)
+    x[y == 0, 5:10], x[y == 1, 18:23] = 1, 1
+    judge = train(x.flatten(1), y, epochs=4, seed=0).eval()
+    checks.close("accuracy", (judge(x.flatten(1)).argmax(1) == y).float().mean(), 1.0)

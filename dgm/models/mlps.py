@@ -1,4 +1,4 @@
-"""Many small networks trained side by side, in PyTorch.  Taught in the lecture `jensen_shannon`, which holds the twin."""
+"""Many small networks side by side, in PyTorch.  Taught in the lecture `jensen_shannon`, which holds the twin."""
 
 from __future__ import annotations
 

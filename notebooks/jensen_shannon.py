@@ -22,7 +22,7 @@ At the end of this lecture you will be able to
 2. read the same divergence as the information that a sample carries about where it comes from, and measure it with a classifier;
 3. compute what each of the two generator losses really descends, and predict when its gradient vanishes;
 4. say which players of a game spiral outwards, which orbit and which converge, from two eigenvalues;
-5. make a generator collapse on a ring of eight Gaussians, name the cause, and tell a cure from a placebo.
+5. make a generator collapse on a ring of eight Gaussians, name the cause, and tell a cure from a placebo with a control that was never trained.
 
 - **You need** [a GAN on MNIST](gan_mnist.ipynb) for what the two networks do; expectations as integrals, the chain rule, eigenvalues of a 2 x 2 matrix, some PyTorch.
 - **Sources:** {cite:t}`goodfellow2014`, {cite:t}`arjovsky2017a`, {cite:t}`lin1991`, {cite:t}`mescheder2018`, {cite:t}`metz2017`.
@@ -45,10 +45,12 @@ from itertools import pairwise
 
 import dgm
 from dgm import checks, plotting
+from dgm.models.gan import discriminator_loss, generator_loss
 
 import matplotlib.pyplot as plt
 import numpy as np
 import sympy
+from scipy.stats import ncx2
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -128,7 +130,7 @@ We use these symbols:
 
 | symbol | in code | meaning |
 |---|---|---|
-| $p_r$, $p_g$, $m = \frac12 (p_r + p_g)$ | `log_p_r`, `log_p_g`, `log_m` | densities of data and of generated samples, and their mixture |
+| $p_r$, $p_g$, $m = \frac12 (p_r + p_g)$ | `log_p_r`, `log_p_g`, `log_m` | densities of data ($p_r$ is also written $p_\text{data}$) and of generated samples, and their mixture |
 | $G(z)$, $z \sim \mathcal{N}(0, I)$ | `generator` | the generator and its noise |
 | $D(x) = \sigma(\ell(x))$ | `logits` are $\ell$ | probability that $x$ is **real** |
 | $L(G, D)$ | `value` | value of the game, in nats |
@@ -138,6 +140,8 @@ We use these symbols:
 # %% [markdown]
 r"""
 ## Four ways to compare two densities
+
+The relative entropy KL has two directions, which differ; their sum is the third way; the fourth is the one that a GAN minimises.
 
 **The Jensen-Shannon divergence is the mean relative entropy of two densities with respect to their mixture.**
 
@@ -198,9 +202,7 @@ checks.close(
 )
 shifted = log_normal(x, 0.01)
 # The next term of the series is of relative size d^2.
-checks.close(
-    "JS / d^2 at d = 0.01", jensen_shannon(zero, shifted) / 1e-4, 1 / 8, rtol=1e-3
-)
+checks.close("JS / d^2 at d = 0.01", jensen_shannon(zero, shifted) / 1e-4, 1 / 8, rtol=1e-3)
 checks.close(
     "JS is symmetric",
     jensen_shannon(wide, zero),
@@ -231,9 +233,7 @@ def js_of_tables(p, q):
     return 0.5 * (p * (p / m).log() + q * (q / m).log()).sum(-1)
 
 
-triples = torch.distributions.Dirichlet(torch.full((4,), 0.5).double()).sample(
-    (3, P.num_tables)
-)
+triples = torch.distributions.Dirichlet(torch.full((4,), 0.5).double()).sample((3, P.num_tables))
 triples = triples.clamp(min=1e-12)
 a, b, c = triples / triples.sum(-1, keepdim=True)
 sides = torch.stack([js_of_tables(a, b), js_of_tables(b, c), js_of_tables(a, c)])
@@ -248,9 +248,7 @@ def broken(lengths):
 
 
 checks.close("triples whose square roots break the triangle", broken(sides.sqrt()), 0)
-checks.at_least(
-    "triples that break it without the root", broken(sides), P.num_tables / 20
-)
+checks.at_least("triples that break it without the root", broken(sides), P.num_tables / 20)
 checks.at_most("largest JS", sides.max(), math.log(2))
 
 # %% [markdown]
@@ -320,7 +318,7 @@ checks.close(
 )
 checks.close("that standard deviation, to two digits", forward[1], 3.08, atol=5e-3)
 # The other peak is the nearer one beyond 4.3 standard deviations: 1e-5 of the mass,
-# where the logarithm grows by 12 / 0.49 = 24 for a unit of x.
+# where the logarithm of their ratio grows by 6 / 0.49 = 12.2 for a unit of x.
 checks.close("reverse KL finds one peak", reverse, [3.0, 0.7], atol=1e-3)
 checks.close("JS, from this start, finds the same peak", by_js[0], 3.0, atol=0.1)
 slope_of_js = torch.tensor(by_js, requires_grad=True, dtype=torch.float64)
@@ -479,9 +477,7 @@ def discriminator_gap(log_p_r, log_p_g, logits):
 # %% tags=["check"]
 best = best_logits(log_p_r, log_p_g)
 p_r, p_g = log_p_r.exp(), log_p_g.exp()
-checks.close(
-    "sigmoid of the log-ratio", torch.sigmoid(best), p_r / (p_r + p_g), atol=1e-12
-)
+checks.close("sigmoid of the log-ratio", torch.sigmoid(best), p_r / (p_r + p_g), atol=1e-12)
 best_value = value(log_p_r, log_p_g, best)
 for logits, name in (
     (some_logits, "a logistic line"),
@@ -535,16 +531,12 @@ def value_over_noise(psi):
     def logits(points):
         return log_normal(points) - log_normal(points, psi)
 
-    return weights @ log_d(logits(z_grid)) + weights @ log_one_minus_d(
-        logits(generated)
-    )
+    return weights @ log_d(logits(z_grid)) + weights @ log_one_minus_d(logits(generated))
 
 
 separations = (0.0, 0.5, 2.0, 6.0)
 errors = [
-    value_over_noise(psi)
-    - (2 * jensen_shannon(zero, log_normal(x, psi)) - 2 * math.log(2))
-    for psi in separations
+    value_over_noise(psi) - (2 * jensen_shannon(zero, log_normal(x, psi)) - 2 * math.log(2)) for psi in separations
 ]
 identity_error = run.record(
     "identity_max_error",
@@ -604,9 +596,7 @@ def best_line(psi, newton_steps=12):
     for _ in range(newton_steps):
         d = torch.sigmoid(ab @ basis)
         gradient = integral(basis * (log_q.exp() * d - log_p.exp() * (1 - d))) / 2
-        curvature = (
-            (basis * log_mixture(log_p, log_q).exp() * d * (1 - d)) @ basis.T * dx
-        )
+        curvature = (basis * log_mixture(log_p, log_q).exp() * d * (1 - d)) @ basis.T * dx
         ab = ab - torch.linalg.solve(curvature, gradient)
     return -value(log_p, log_q, ab @ basis) / 2, ab
 
@@ -618,23 +608,17 @@ cross_entropies = torch.stack([best_line(psi)[0] for psi in psis])
 log_m, d_best = log_mixture(log_p_r, log_p_g), torch.sigmoid(best)
 js = jensen_shannon(log_p_r, log_p_g)
 coin_entropy = -(d_best * log_d(best) + (1 - d_best) * log_one_minus_d(best))
-checks.close(
-    "H[Y] - H[Y|X]", math.log(2) - integral(log_m.exp() * coin_entropy), js, atol=1e-12
-)
+checks.close("H[Y] - H[Y|X]", math.log(2) - integral(log_m.exp() * coin_entropy), js, atol=1e-12)
 joint = torch.stack([log_p_r, log_p_g]) + math.log(0.5)
 product = log_m + math.log(0.5)
 checks.close("KL of joint and product", kl(joint, product).sum(), js, atol=1e-12)
 for psi in (0.5, 1.5, 3.0):
     ce, ab = best_line(psi)
     js_psi = jensen_shannon(zero, log_normal(x, psi))
-    checks.close(
-        f"psi = {psi}: log 2 - CE of the line", math.log(2) - ce, js_psi, atol=1e-12
-    )
+    checks.close(f"psi = {psi}: log 2 - CE of the line", math.log(2) - ce, js_psi, atol=1e-12)
     checks.close(f"psi = {psi}: the line", ab, [psi**2 / 2, -psi], atol=1e-9)
 best_psi = psis[cross_entropies.argmax()]
-checks.close(
-    "the generator that the classifier finds hardest", best_psi, 0.0, atol=1e-12
-)
+checks.close("the generator that the classifier finds hardest", best_psi, 0.0, atol=1e-12)
 
 # %% [markdown]
 r"""
@@ -705,9 +689,7 @@ fixed, through = (
 )
 
 # %% tags=["check"]
-checks.close(
-    "d(2 JS)/dpsi, D* fixed, against through everything", fixed, through, atol=1e-12
-)
+checks.close("d(2 JS)/dpsi, D* fixed, against through everything", fixed, through, atol=1e-12)
 checks.close("its value, to three digits", fixed, 0.398, atol=5e-4)
 
 
@@ -753,6 +735,12 @@ d_prime = d * (1 - d) * slope_of_logits
 first_line = -(weights @ (d_prime / (1 - d)))
 checks.close("first line, against autograd", first_line, by_autograd, atol=1e-12)
 checks.close("second line", -(weights @ (d * slope_of_logits)), by_autograd, atol=1e-12)
+again = psi + z_grid
+logits = 0.4 - 0.9 * again + 0.2 * torch.sin(again)
+loss_of_d = -0.5 * (weights @ log_one_minus_d(logits))
+(slope_of_loss,) = torch.autograd.grad(loss_of_d, psi)
+by_margin = 0.5 * (weights @ (d_prime / (1 - d)))
+checks.close("slope of -L/2, the sign is plus", slope_of_loss, by_margin, atol=1e-12)
 
 # %% [markdown]
 r"""
@@ -791,11 +779,13 @@ js_path = [jensen_shannon(bimodal(x), log_normal(x, *point)).item() for point in
 
 # %% tags=["check"]
 moments = torch.tensor(path[-1])
-by_fit = torch.tensor(
-    fit(lambda log_p: jensen_shannon(bimodal(x), log_p), mean=0.5, std=1.0)
-)
+by_fit = torch.tensor(fit(lambda log_p: jensen_shannon(bimodal(x), log_p), mean=0.5, std=1.0))
 checks.close("mean and standard deviation at the end", moments, by_fit, atol=1e-3)
 checks.at_most("largest rise of JS in any step", np.diff(js_path).max(), 1e-12)
+checks.at_least("JS at the start", js_path[0], 0.98 * math.log(2))
+checks.close("mean and std after ten steps", path[10], path[0], atol=0.15)
+checks.at_least("mean after 30 steps, of 4 at first", path[30][0], 2.5)
+checks.at_least("std after 30 steps, of 0.5 at first", path[30][1], 2.5)
 
 # %% tags=["plot", "hide-input"]
 shown = [0, 10, 20, 30, 40, 45, 50, 55, 60, 65, 70, 80, 90, 100, 120, 150, 250]
@@ -838,19 +828,19 @@ plotting.film(
     "best discriminator. Arrows: "
     "where each sample is pulled, minus the gradient of log(1 - D*). At first "
     "the arrows are "
-    "too short to be seen; near the data they move and widen the generator. One "
-    "Gaussian cannot "
+    "too short to be seen; then they pull it apart while it is still far from the "
+    "data, and at last they move it there. One Gaussian cannot "
     "have two peaks, so that JS ends above zero.",
-    alt="A narrow orange bell right of two blue bumps. It hardly moves at "
-    "first, then it moves "
-    "left and widens until it lies over both bumps, and the green discriminator "
-    "becomes flat.",
+    alt="A narrow orange bell right of two blue bumps. For ten steps it hardly "
+    "changes. Then it becomes wide and flat, moves left, and narrows until it lies "
+    "over both bumps; the green discriminator becomes flat.",
 )
 
 # %% [markdown]
 r"""
-The first thirty steps hardly move the generator, although it is as wrong as it can be.
-We come back to that.
+The first ten steps change mean and standard deviation by less than 0.15, although JS stands within two per cent of $\log 2$, its largest value.
+Then the side that is nearer to the data is pulled over: after thirty steps the generator is five times as wide, and still far from the data.
+Why so wrong a generator is pulled so little is the subject of the section on disjoint supports.
 
 ### A discriminator that has to be trained
 
@@ -860,15 +850,16 @@ The networks of this lecture come several at a time, side by side in one tensor 
 """
 
 
-# %%
+# %% tags=["twin:dgm.models.mlps.MLPs"]
 class MLPs(nn.Module):
-    """num_networks independent networks: (num_networks, batch, sizes[0]) -> logits."""
+    """Inputs (num_networks, batch_size, sizes[0]), outputs (..., sizes[-1])."""
 
-    def __init__(self, num_networks, sizes):
+    def __init__(self, num_networks, sizes, *, slope=0.0):
         super().__init__()
+        self.slope = slope
         pairs = list(pairwise(sizes))
-        # He's variance for layers before a ReLU; the last layer is linear.
-        gains = [2.0] * (len(pairs) - 1) + [1.0]
+        # He's variance for layers before an activation; the last layer is linear.
+        gains = [2.0 / (1 + slope**2)] * (len(pairs) - 1) + [1.0]
         self.W = nn.ParameterList(
             (gain / n_in) ** 0.5 * torch.randn(num_networks, n_in, n_out)
             for gain, (n_in, n_out) in zip(gains, pairs, strict=True)
@@ -877,17 +868,24 @@ class MLPs(nn.Module):
 
     def features(self, h):
         for W, b in zip(self.W[:-1], self.b[:-1], strict=True):
-            h = F.relu(torch.baddbmm(b, h, W))
+            h = F.leaky_relu(torch.baddbmm(b, h, W), self.slope)
         return h
 
     def forward(self, h):
         return torch.baddbmm(self.b[-1], self.features(h), self.W[-1])
 
 
-def discriminator_loss(logits_real, logits_generated):
+# %% [markdown]
+r"""
+The activation is a ReLU, or a leaky one with `slope` for negative arguments.
+The losses of the [lecture on MNIST](gan_mnist.ipynb), one number for each pair of samples, are imported; the mean over a batch is minus $L(G, D)$, one number for each network.
+"""
+
+
+# %%
+def game_loss(logits_real, logits_generated):
     """Minus L(G, D), one number for each network."""
-    on_data = log_d(logits_real).mean((1, 2))
-    return -on_data - log_one_minus_d(logits_generated).mean((1, 2))
+    return discriminator_loss(logits_real, logits_generated).mean((1, 2))
 
 
 # %%
@@ -908,17 +906,14 @@ def trained_on_the_line(steps, batch_size=256):
                 yield discriminator(points)[0, :, 0].double().cpu()
         real = draw_real(batch_size)[None, :, None].to(run.device)
         generated = (0.7 + 1.4 * torch.randn(1, batch_size, 1)).to(run.device)
-        loss = discriminator_loss(discriminator(real), discriminator(generated)).sum()
+        loss = game_loss(discriminator(real), discriminator(generated)).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
 
 untrained, trained = trained_on_the_line(P.line_steps)
-gaps = [
-    discriminator_gap(log_p_r, log_p_g, logits).item()
-    for logits in (untrained, trained)
-]
+gaps = [discriminator_gap(log_p_r, log_p_g, logits).item() for logits in (untrained, trained)]
 _ = run.record(
     "discriminator_gap",
     gaps[1],
@@ -931,7 +926,7 @@ _ = run.record(
 
 # %% tags=["check"]
 torch.manual_seed(run.seed)
-pair = MLPs(2, (2, 5, 5, 1)).double()
+pair = MLPs(2, (2, 5, 5, 1), slope=0.2).double()
 for bias in pair.b:
     nn.init.normal_(bias)
 inputs, layers = (
@@ -939,17 +934,35 @@ inputs, layers = (
     zip(pair.W, pair.b, strict=True),
 )
 (W_1, b_1), (W_2, b_2), (W_3, b_3) = ((W[1], b[1]) for W, b in layers)
-alone = F.relu(F.relu(inputs[1] @ W_1 + b_1) @ W_2 + b_2) @ W_3 + b_3
+
+
+def leaky(u):
+    return torch.where(u > 0, u, 0.2 * u)
+
+
+alone = leaky(leaky(inputs[1] @ W_1 + b_1) @ W_2 + b_2) @ W_3 + b_3
 checks.close("the second of two networks, by hand", pair(inputs)[1], alone, atol=1e-12)
-loss_at_half = discriminator_loss(torch.zeros(2, 7, 1), torch.zeros(2, 7, 1))
+zero_slope = MLPs(1, (2, 5, 1)).double()
+by_relu = F.relu(inputs[:1] @ zero_slope.W[0])
+checks.close("slope 0: a ReLU", zero_slope.features(inputs[:1]), by_relu, atol=1e-12)
+many = MLPs(500, (4, 16, 1), slope=0.5)
+squares = [W.double().square().flatten() for W in many.W]
+checks.unbiased("variance of the first weights", squares[0], 2 / 1.25 / 4)
+checks.unbiased("variance of the last weights", squares[1], 1 / 16)
+
+# %% tags=["check"]
+loss_at_half = game_loss(torch.zeros(2, 7, 1), torch.zeros(2, 7, 1))
 checks.close("loss of D = 1/2", loss_at_half, [2 * math.log(2)] * 2, rtol=1e-6)
-sure = discriminator_loss(torch.full((1, 7, 1), 9.0), torch.full((1, 7, 1), -9.0))
+sure = game_loss(torch.full((1, 7, 1), 9.0), torch.full((1, 7, 1), -9.0))
 checks.close(
     "loss of a D that is sure and right",
     sure,
     [2 * math.log1p(math.exp(-9))],
     rtol=1e-4,
 )
+both = torch.tensor([[[1.0]], [[-2.0]]], dtype=torch.float64)
+by_hand = -log_d(both[0]) - log_one_minus_d(both[1])
+checks.close("loss at logits 1, -2", game_loss(*both[:, None]), by_hand[0], atol=1e-12)
 for logits in (untrained, trained):
     loss = best_value - value(log_p_r, log_p_g, logits)
     checks.close(
@@ -987,12 +1000,8 @@ left.set(xlabel="x", ylabel="D(x)", ylim=(0, 1.45), yticks=(0, 0.5, 1))
 left.legend(loc="upper right", ncol=2, columnspacing=1)
 classes = (torch.sigmoid(trained) * 10).long().clamp(0, 9)
 real_mass = torch.stack([integral(log_p_r.exp() * (classes == k)) for k in range(10)])
-all_mass = torch.stack(
-    [integral((log_p_r.exp() + log_p_g.exp()) * (classes == k)) for k in range(10)]
-)
-said = torch.stack(
-    [integral((p_r + p_g) * torch.sigmoid(trained) * (classes == k)) for k in range(10)]
-)
+all_mass = torch.stack([integral((log_p_r.exp() + log_p_g.exp()) * (classes == k)) for k in range(10)])
+said = torch.stack([integral((p_r + p_g) * torch.sigmoid(trained) * (classes == k)) for k in range(10)])
 seen = all_mass > 1e-3
 right.plot([0, 1], [0, 1], "k--", linewidth=1)
 right.plot(
@@ -1006,13 +1015,9 @@ _ = right.set_ylabel("share of real")
 
 # %% [markdown]
 r"""
-```{margin}
-**Watch for** "stop when the discriminator says 1/2".
-```
-
 **An answer of 1/2 everywhere is no reason to stop.**
 The network of {numref}`fig-js-calibration` started with zeros in its last layer: untrained, it says 1/2 everywhere, with $L = -2 \log 2$ whatever the two densities are.
-Only $D^* = \frac12$ means $p_g = p_r$: first train a fresh discriminator against the frozen generator, then look.
+Only $D^* = \frac12$ means $p_g = p_r$, so "stop when the discriminator says 1/2" is no rule: first train a fresh discriminator against the frozen generator, then look.
 
 ## Two losses for the generator
 
@@ -1034,7 +1039,7 @@ At $\ell = -10$ the first has a slope of $-4.5 \times 10^{-5}$, the second of $-
 
 # %%
 def non_saturating(logits):
-    """-log D: the generator descends it."""
+    """-log D: the generator descends it; `generator_loss`, but exact in the tails."""
     return -log_d(logits)
 
 
@@ -1067,11 +1072,13 @@ checks.close(
     atol=1e-14,
 )
 checks.close(
-    "saturating at -10", slope_in_logit(saturating, -10.0), -4.54e-5, rtol=1e-3
+    "non-saturating is generator_loss",
+    non_saturating(logit_axis),
+    generator_loss(logit_axis),
+    atol=1e-14,
 )
-checks.close(
-    "non-saturating at -10", slope_in_logit(non_saturating, -10.0), -0.99995, atol=1e-5
-)
+checks.close("saturating at -10", slope_in_logit(saturating, -10.0), -4.54e-5, rtol=1e-3)
+checks.close("non-saturating at -10", slope_in_logit(non_saturating, -10.0), -0.99995, atol=1e-5)
 logit, step = torch.tensor(-1.0, dtype=torch.float64), 0.4
 d_after = {
     "down log D": torch.sigmoid(logit - step * slope_in_logit(log_d, -1.0)),
@@ -1101,7 +1108,7 @@ r"""
 The fixed point of the game is the same; what is descended on the way is not.
 ```
 
-The two losses have opposite weights on the samples, so their gradients at $D^*$ are those of different functions {cite:p}`arjovsky2017a`:
+The two losses give the samples complementary weights, $D$ and $1 - D$, so their gradients at $D^*$ are those of different functions {cite:p}`arjovsky2017a`:
 
 $$
 \begin{aligned}
@@ -1111,7 +1118,7 @@ $$
 $$ (eq-js-non-saturating)
 
 with $D^*$ held fixed on the left sides.
-The second line is the difference of the first and of $-\ell^* = \log p_g / p_r$, because $-\log D = -\ell - \log(1 - D)$.
+The second line is the gradient of $\mathbb{E}_z[-\ell^*]$ minus the first line, because $-\log D = -\ell - \log(1 - D)$; and $-\ell^* = \log (p_g / p_r)$ is the logarithm in the reverse KL.
 It contains the reverse KL, which selects modes, and JS with the *wrong* sign.
 Nor is the game a zero-sum one: what one player gains is not what the other loses.
 """
@@ -1126,6 +1133,8 @@ def theorem(log_p_r, log_p_g):
 for psi in (0.5, 1.0, 4.0):
     slope = slope_with_d_fixed(psi, non_saturating)
     checks.close(f"psi = {psi}: slope at D*", slope, slope_of(theorem, psi), atol=1e-10)
+at_equality = [slope_with_d_fixed(0.0, f) for f in (saturating, non_saturating)]
+checks.close("both slopes at p_g = p_r", at_equality, [0.0, 0.0], atol=1e-12)
 slopes = {
     "non-saturating": slope_with_d_fixed(1.0, non_saturating),
     "saturating": slope_with_d_fixed(1.0, saturating),
@@ -1136,9 +1145,7 @@ checks.close(
     1 - 0.398,
     atol=5e-4,
 )
-reward_g = -(
-    weights @ non_saturating(best_logits(log_normal(z_grid + 1), log_normal(z_grid)))
-)
+reward_g = -(weights @ non_saturating(best_logits(log_normal(z_grid + 1), log_normal(z_grid))))
 reward_d = value_over_noise(1.0)
 checks.at_least("sum of the two rewards, not zero", abs(reward_g + reward_d), 0.1)
 
@@ -1154,44 +1161,21 @@ $$
 -2 \log 2\; e^{-d^2 / 8} \le L(G, D^*) \le 0 .
 $$ (eq-js-pinned)
 
-Two boxes of width one at distance $\theta \le 1$ show it without tails: $\mathrm{JS} = \theta \log 2$, and beyond $\theta = 1$ it stays at $\log 2$.
-The distance over which mass has to be moved, $W_1 = \theta$, goes on growing; the [lecture on variants](gan_variants.ipynb) builds a GAN on that.
+The distance over which mass has to be moved has no such ceiling; the [lecture on variants](gan_variants.ipynb) compares the two on shifted boxes, and builds a GAN on the distance.
 """
 
 # %%
 distances = torch.linspace(0, 10, 101, dtype=torch.float64)
 values = torch.stack([value_over_noise(d) for d in distances])
-slopes_saturating = torch.tensor(
-    [slope_with_d_fixed(d.item(), saturating) for d in distances]
-)
-slopes_other = torch.tensor(
-    [slope_with_d_fixed(d.item(), non_saturating) for d in distances]
-)
-
-
-def box(left):
-    """Log-density of the uniform distribution on [left, left + 1), 1e-200 outside."""
-    inside = (x > left - dx / 2) & (x < left + 1 - dx / 2)
-    return torch.where(inside, 0.0, math.log(1e-200)).double()
-
+slopes_saturating = torch.tensor([slope_with_d_fixed(d.item(), saturating) for d in distances])
+slopes_other = torch.tensor([slope_with_d_fixed(d.item(), non_saturating) for d in distances])
 
 # %% tags=["check"]
 bound = 2 * math.log(2) * torch.exp(-(distances**2) / 8)
 checks.at_most("L(G, D*) at distances from 0 to 10", values, 1e-12)
 checks.at_most("minus L(G, D*) - bound", -values - bound, 1e-12)
-for theta in (0.25, 0.5, 1.0, 3.0):
-    js_boxes = jensen_shannon(box(0.0), box(theta))
-    wasserstein = integral(
-        (torch.cumsum(box(0.0).exp() - box(theta).exp(), 0) * dx).abs()
-    )
-    checks.close(
-        f"boxes at {theta}: JS", js_boxes, min(theta, 1) * math.log(2), atol=1e-9
-    )
-    checks.close(f"boxes at {theta}: W_1", wasserstein, theta, atol=1e-9)
 checks.at_most("saturating slope at d = 8", slopes_saturating[80], 1e-3)
-checks.close(
-    "non-saturating slope at d = 8, almost d", slopes_other[80], 8.0, atol=1e-3
-)
+checks.close("non-saturating slope at d = 8, almost d", slopes_other[80], 8.0, atol=1e-3)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Value of the game with the best discriminator (left), and slopes of the two generator losses there (right, logarithmic), against the distance of two unit Gaussians.", "name": "fig-js-pinned"}, "image": {"alt": "Left: a curve that rises from minus 1.39 at distance zero and is flat at zero from a distance of six on. Right: the saturating slope rises to a maximum near a distance of two and then falls by many orders of magnitude; the non-saturating slope grows steadily."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4))
@@ -1213,18 +1197,14 @@ def pinned_frame(d):
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3), width_ratios=(1.6, 1))
     left.plot(line, log_normal(line).exp(), label="data")
     left.plot(line, log_normal(line, d).exp(), label="generator")
-    left.plot(
-        line, torch.sigmoid(log_normal(line) - log_normal(line, d)), label=r"$D^*$"
-    )
+    left.plot(line, torch.sigmoid(log_normal(line) - log_normal(line, d)), label=r"$D^*$")
     left.set(xlabel="x", ylabel="density; probability", ylim=(0, 1.05))
     left.legend(loc="upper right")
     right.plot(distances, values)
     right.plot(d, value_over_noise(d), "o", color="black")
     plotting.reference_line(right, 0.0, "0", side="left")
     slope = slope_with_d_fixed(float(d), saturating)
-    right.set(
-        xlabel=f"distance d\n(slope {slope:.1e})", ylabel="L (nats)", ylim=(-1.5, 0.2)
-    )
+    right.set(xlabel=f"distance d\n(slope {slope:.1e})", ylabel="L (nats)", ylim=(-1.5, 0.2))
     return fig
 
 
@@ -1256,6 +1236,8 @@ Two repairs keep the discriminator from being so sure:
 
 - **instance noise** {cite:p}`sonderby2017`: add $\varepsilon \sim \mathcal{N}(0, \sigma^2 I)$ to data *and* samples, everywhere, and lower $\sigma$ slowly; both densities are widened, they overlap, and $p_r * \mathcal{N} = p_g * \mathcal{N}$ still means $p_r = p_g$;
 - **a gradient penalty on the data**, called $R_1$ {cite:p}`mescheder2018`: add $\frac{\gamma}{2}\, \mathbb{E}_{p_r} \lVert \nabla_x \ell(x) \rVert^2$ to the loss of the discriminator; steep cliffs become expensive.
+
+The [lecture on variants](gan_variants.ipynb) derives both, {eq}`eq-variants-noise` and {eq}`eq-variants-r1`; here we watch them work.
 """
 
 
@@ -1269,7 +1251,7 @@ def gradient_penalty(discriminator, real):
 
 
 def loss_of_discriminator(discriminator, real, generated, gamma=0.0):
-    loss = discriminator_loss(discriminator(real), discriminator(generated))
+    loss = game_loss(discriminator(real), discriminator(generated))
     return loss + gamma * gradient_penalty(discriminator, real) if gamma else loss
 
 
@@ -1281,32 +1263,45 @@ def generator_pull(discriminator, points, objective):
 
 
 # %%
-def blob(centre, num, batch_size, noise=0.0):
-    width = math.hypot(0.3, noise)
-    draws = width * torch.randn(num, batch_size, 2, device=run.device)
+def falling(noise, step, steps):
+    """From `noise` in a straight line to zero after four fifths of the steps."""
+    return noise * max(0.0, 1 - step / (0.8 * steps))
+
+
+def noisy(sigma, *batches):
+    """The same noise level for all batches, data and samples."""
+    return [batch + sigma * torch.randn_like(batch) for batch in batches]
+
+
+def blob(centre, num, batch_size):
+    draws = 0.3 * torch.randn(num, batch_size, 2, device=run.device)
     return draws + torch.tensor([centre, 0.0], device=run.device)
 
 
-def in_the_plane(steps, snapshots=(), *, noise=0.0, gamma=0.0, batch_size=64):
-    """Trains discriminators; returns lengths of both pulls, and logits on a raster."""
+def look(discriminator, generated):
+    """D on the raster, some samples and their pulls, for the first network."""
+    with torch.no_grad():
+        shown = raster.expand(P.num_networks, -1, -1)
+        picture = torch.sigmoid(discriminator(shown))[0].cpu()
+    pull = generator_pull(discriminator, generated, saturating)
+    return picture, generated[0].cpu(), pull[0].cpu()
+
+
+# %%
+def in_the_plane(*, noise=0.0, annealed=False, gamma=0.0, batch_size=64):
+    """Trains discriminators; returns lengths of both pulls, and three pictures."""
     discriminator = MLPs(P.num_networks, (2, 64, 64, 1)).to(run.device)
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-3)
     lengths, pictures = {}, {}
-    for step in range(steps + 1):
-        real = blob(-1.5, P.num_networks, batch_size, noise)
-        generated = blob(1.5, P.num_networks, batch_size, noise)
+    for step in range(P.plane_steps + 1):
+        sigma = falling(noise, step, P.plane_steps) if annealed else noise
+        blobs = [blob(centre, P.num_networks, batch_size) for centre in (-1.5, 1.5)]
+        real, generated = noisy(sigma, *blobs)
         if step in recorded_steps:
-            pulls = [
-                generator_pull(discriminator, generated, f)
-                for f in (saturating, non_saturating)
-            ]
+            pulls = [generator_pull(discriminator, generated, f) for f in (saturating, non_saturating)]
             lengths[step] = [pull.norm(dim=-1).mean(-1).cpu() for pull in pulls]
         if step in snapshots:
-            with torch.no_grad():
-                shown = raster.expand(P.num_networks, -1, -1)
-                picture = torch.sigmoid(discriminator(shown))[0].cpu()
-            pull = generator_pull(discriminator, generated, saturating)
-            pictures[step] = picture, generated[0].cpu(), pull[0].cpu()
+            pictures[step] = look(discriminator, generated)
         loss = loss_of_discriminator(discriminator, real, generated, gamma)
         optimizer.zero_grad()
         loss.sum().backward()
@@ -1320,9 +1315,10 @@ columns, rows = torch.meshgrid(ticks, ticks[15:46], indexing="xy")
 raster = torch.stack([columns, rows], -1).reshape(1, -1, 2).to(run.device)
 recorded_steps = sorted({round(P.plane_steps ** (k / 24)) for k in range(25)})
 snapshots = [recorded_steps[k] for k in (0, len(recorded_steps) // 2, -1)]
-plain, pictures = in_the_plane(P.plane_steps, snapshots)
-with_noise, _ = in_the_plane(P.plane_steps, noise=1.0)
-with_penalty, _ = in_the_plane(P.plane_steps, gamma=10.0)
+plain, pictures = in_the_plane()
+with_noise, _ = in_the_plane(noise=1.0)
+noise_falls, pictures_noise = in_the_plane(noise=1.0, annealed=True)
+with_penalty, pictures_penalty = in_the_plane(gamma=10.0)
 
 
 def lengths_of(history, which=0):
@@ -1340,7 +1336,7 @@ checks.close(
     lengths / 2,
     atol=1e-12,
 )
-by_hand = discriminator_loss(pair(probe), pair(probe + 1)) + 3 * lengths / 2
+by_hand = game_loss(pair(probe), pair(probe + 1)) + 3 * lengths / 2
 with_gamma = loss_of_discriminator(pair, probe, probe + 1, gamma=3.0)
 checks.close("loss of the discriminator, gamma = 3", with_gamma, by_hand, atol=1e-12)
 D_probe = torch.sigmoid(pair(probe))
@@ -1357,45 +1353,64 @@ checks.close(
     atol=1e-12,
 )
 
-# %% tags=["check"]
-spread = blob(1.5, 100, 400, noise=1.0).cpu().double() - torch.tensor([1.5, 0.0])
-checks.unbiased("variance of noisy samples", spread.square().mean(1), [1.09, 1.09])
-if run.profile != "smoke":
-    end = -1
-    dead = lengths_of(plain)[end]
-    checks.at_least(
-        "pull at its largest, over the last", lengths_of(plain).max() / dead, 10
-    )
-    checks.at_least(
-        "non-saturating over saturating", lengths_of(plain, 1)[end] / dead, 10
-    )
-    checks.at_least("with noise over without", lengths_of(with_noise)[end] / dead, 10)
-
 # %% [markdown]
 r"""
-With noise of variance $\sigma^2$ the best discriminator has a logit that is a straight line with the slope $3 / (0.09 + \sigma^2)$, so that the mean pull of {numref}`fig-js-dying` has an exact reference.
+With noise of variance $\sigma^2$ the best discriminator has a logit that is a straight line with the slope $3 / (0.09 + \sigma^2)$, so that the mean pull of {numref}`fig-js-dying` with noise that stays has an exact reference.
+A network of finite size after a finite training is not the best one; we allow 20 per cent for that, and for the samples.
 """
 
 # %%
 slope = 3 / 1.09
 at_generated = weights @ torch.sigmoid(-slope * (1.5 + 1.09**0.5 * z_grid))
 pull_with_noise = slope * at_generated.item()
+late_pulls = [pulls[0] for step, pulls in with_noise.items() if step > P.plane_steps / 8]
+measured_pull = torch.stack(late_pulls).mean()
+penalty_over_plain = lengths_of(with_penalty)[-1] / lengths_of(plain)[-1]
 _ = run.record(
     "pull_with_penalty_over_plain",
-    lengths_of(with_penalty)[-1] / lengths_of(plain)[-1],
+    penalty_over_plain,
     unit="1",
     protocol="ratio of the lengths of the saturating gradient, with and without a "
     f"gradient penalty of weight 10, after {P.plane_steps:,} steps; median over the "
     "networks",
 )
+_ = run.record(
+    "pull_with_noise_over_exact",
+    measured_pull / pull_with_noise,
+    unit="1",
+    protocol="length of the saturating gradient with instance noise of std 1, mean "
+    f"over the networks and the recorded steps after step {P.plane_steps // 8}, over "
+    "its exact value at the best discriminator",
+)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Length of the generator's gradient with respect to its samples while the discriminators learn, two Gaussians without overlap: mean over the samples, median over the networks. The dashed line is the exact value for the best discriminator with instance noise.", "name": "fig-js-dying"}, "image": {"alt": "Four curves against the step, both axes logarithmic. The saturating one falls by orders of magnitude. The non-saturating one rises. The one with instance noise settles at the dashed line; the one with a gradient penalty falls too, but more slowly."}}
+# %% tags=["check"]
+at_centre = torch.tensor([1.5, 0.0], dtype=torch.float64)
+spots = noisy(1.0, *[blob(1.5, 100, 400) for _ in range(2)])
+for which, spot in zip(("data", "samples"), spots, strict=True):
+    spread = (spot.cpu().double() - at_centre).square().mean(1)
+    checks.unbiased(f"variance of noisy {which}", spread, [1.09, 1.09])
+fallen = [falling(0.5, step, 100) for step in (0, 40, 80, 100)]
+checks.close("noise at 0, 40, 80, 100 steps of 100", fallen, [0.5, 0.25, 0, 0])
+if run.profile != "smoke":
+    # The bounds hold for eight seeds, of eight networks each.
+    curves = (plain, with_noise, noise_falls, with_penalty)
+    dead, noise_end, fall_end, penalty_end = (lengths_of(c)[-1] for c in curves)
+    checks.at_least("plain: largest pull over the last", lengths_of(plain).max() / dead, 100)
+    checks.at_least("non-saturating over saturating", lengths_of(plain, 1)[-1] / dead, 100)
+    checks.close("pull with noise", measured_pull, pull_with_noise, rtol=0.2)
+    checks.at_least("noise that stays, over noise that falls", noise_end / fall_end, 30)
+    checks.at_least("with penalty over without", penalty_over_plain, 3)
+    falls = lengths_of(with_penalty).max() / penalty_end
+    checks.at_least("penalty: largest pull over the last", falls, 10)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Length of the generator's gradient with respect to its samples while the discriminators learn, two Gaussians without overlap: mean over the samples, median over the networks. The dashed line is the exact value for the best discriminator with instance noise.", "name": "fig-js-dying"}, "image": {"alt": "Four curves against the step, both axes logarithmic. The saturating one falls by orders of magnitude. The non-saturating one rises. The one with constant instance noise settles at the dashed line; the one whose noise falls leaves it and drops; the one with a gradient penalty falls too, but less far than without."}}
 fig, ax = plt.subplots(figsize=(7, 3.7))
 curves = (
     (plain, 0, "-", "saturating"),
     (plain, 1, "--", "non-saturating"),
-    (with_noise, 0, "-", "saturating, instance noise"),
-    (with_penalty, 0, "-", "saturating, gradient penalty"),
+    (with_noise, 0, "-", "saturating, noise stays"),
+    (noise_falls, 0, ":", "saturating, noise falls"),
+    (with_penalty, 0, "-.", "saturating, gradient penalty"),
 )
 for history, which, style, label in curves:
     ax.loglog(list(history), lengths_of(history, which), style, label=label)
@@ -1405,32 +1420,37 @@ _ = ax.legend(loc="lower left")
 
 # %% [markdown]
 r"""
-Noise keeps the gradient alive for as long as it is there.
-The penalty slows its death at best: it acts where the data are, and the cliff may stand elsewhere.
+Noise keeps the gradient alive for as long as it is there: while it stays, the pull lies at its exact value, and when it has fallen to zero, the pull dies as well.
+It has to fall so slowly that the generator arrives in time; here the generator stands still.
+With the penalty the gradient ends more than three times as long as without, but it falls as well, at least tenfold.
+{numref}`fig-js-heat` shows the three discriminators.
 """
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One discriminator early, in the middle and at the end of its training: D(x) from 0 (dark) to 1 (light), generated samples, and the pull of the saturating loss on them, one scale for all. Circles: data at two standard deviations.", "name": "fig-js-heat"}, "image": {"alt": "Three heat maps of a plane, light left and dark right. In the first the change is gradual and arrows on the samples are visible; in the last the change is a cliff in the middle, the samples lie in the dark and their arrows have vanished."}}
-fig, axes = plt.subplots(3, 1, figsize=(5.2, 6.6), sharex=True)
-for ax, (step, (picture, points, pull)) in zip(axes, pictures.items(), strict=False):
-    shape = (31, 61)
-    mesh = ax.pcolormesh(
-        ticks, ticks[15:46], picture.reshape(shape), vmin=0, vmax=1, cmap="cividis"
-    )
-    some = slice(0, 14)
-    ax.quiver(
-        *points[some].T,
-        *pull[some].T,
-        color="white",
-        angles="xy",
-        scale_units="xy",
-        scale=0.4,
-    )
-    ax.plot(*points[some].T, "o", color="white", markersize=3)
-    ax.add_patch(plt.Circle((-1.5, 0), 0.6, fill=False, color="black"))
-    ax.text(-2.8, 1.1, f"step {step}", bbox={"color": "white", "alpha": 0.8})
-    ax.set(ylabel="second coord.", xlim=(-3, 3), ylim=(-1.5, 1.5), aspect="equal")
-    ax.grid(visible=False)
-axes[-1].set_xlabel("first coordinate")
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One discriminator early, in the middle and at the end of its training: D(x) from 0 (dark) to 1 (light), generated samples, and the pull of the saturating loss on them, one scale for all. Upper row: plain; middle: instance noise that falls to zero; lower: gradient penalty. Circles: data at two standard deviations, without noise.", "name": "fig-js-heat"}, "image": {"alt": "Nine heat maps of a plane, light left and dark right. In each row the change from light to dark is gradual at first and a cliff at the end. With noise the samples are scattered in the middle of the training, and their arrows are the longest there; at the end no row has arrows that can be seen."}}
+fig, axes = plt.subplots(3, 3, figsize=(7.4, 4.6), sharex=True, sharey=True)
+films = {"plain": pictures, "noise falls": pictures_noise, "penalty": pictures_penalty}
+for row, (name, film) in zip(axes, films.items(), strict=True):
+    for ax, (step, (picture, points, pull)) in zip(row, film.items(), strict=False):
+        image = picture.reshape(31, 61)
+        mesh = ax.pcolormesh(ticks, ticks[15:46], image, vmin=0, vmax=1, cmap="cividis")
+        some = slice(0, 14)
+        ax.quiver(
+            *points[some].T,
+            *pull[some].T,
+            color="white",
+            angles="xy",
+            scale_units="xy",
+            scale=0.4,
+            width=0.01,
+        )
+        ax.plot(*points[some].T, "o", color="white", markersize=2)
+        ax.add_patch(plt.Circle((-1.5, 0), 0.6, fill=False, color="black"))
+        ax.text(-2.8, 1.0, f"step {step}", fontsize=8, bbox={"color": "white"})
+        ax.set(xlim=(-3, 3), ylim=(-1.5, 1.5), aspect="equal")
+        ax.grid(visible=False)
+    row[0].set_ylabel(name)
+for ax in axes[-1]:
+    ax.set_xlabel("first coordinate")
 _ = fig.colorbar(mesh, ax=axes, label="D(x)", shrink=0.6)
 
 # %% [markdown]
@@ -1490,34 +1510,30 @@ for name, kwargs in players.items():
 
 # %% tags=["check"]
 eta = 0.1
-checks.close(
-    "one round, simultaneous", round_matrix(eta), [[1, -eta], [eta, 1]], atol=1e-15
-)
+checks.close("one round, simultaneous", round_matrix(eta), [[1, -eta], [eta, 1]], atol=1e-15)
 by_text = [[1, -eta], [eta, 1 - eta**2]]
-checks.close(
-    "one round, alternating", round_matrix(eta, alternating=True), by_text, atol=1e-15
-)
+checks.close("one round, alternating", round_matrix(eta, alternating=True), by_text, atol=1e-15)
 checks.close("simultaneous: |lambda|", modulus(eta), 1.00499, atol=5e-6)
 for eta in (0.1, 0.5, 1.0, 1.9):
-    checks.close(
-        f"eta = {eta}: simultaneous", modulus(eta), math.sqrt(1 + eta**2), rtol=1e-12
-    )
-    checks.close(
-        f"eta = {eta}: alternating", modulus(eta, alternating=True), 1.0, rtol=1e-7
-    )
+    checks.close(f"eta = {eta}: simultaneous", modulus(eta), math.sqrt(1 + eta**2), rtol=1e-12)
+    checks.close(f"eta = {eta}: alternating", modulus(eta, alternating=True), 1.0, rtol=1e-7)
 checks.at_least("eta = 2.1: alternating", modulus(2.1, alternating=True), 1.1)
 damped = math.sqrt((1 - 0.1 * 0.3) ** 2 + 0.1**2)
 checks.close("with a penalty: |lambda|", modulus(0.1, gamma=0.3), damped, rtol=1e-12)
 radius = np.hypot(*orbits["simultaneous"][-1])
 checks.close("distance after 150 rounds", radius, (1 + 0.1**2) ** 75, rtol=1e-12)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "150 rounds of the bilinear game with step size 0.1, from the black point. The cross is the equilibrium.", "name": "fig-js-orbits"}, "image": {"alt": "Three curves from one point: a spiral outwards, a closed ring, and a spiral inwards to the centre."}}
-fig, ax = plt.subplots(figsize=(5, 4.4))
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "150 rounds of the bilinear game with step size 0.1, from the black point. The cross is the equilibrium, a saddle of v = a b: no hill and no valley.", "name": "fig-js-orbits"}, "image": {"alt": "A plane shaded by the value of the game, high in two opposite quadrants and low in the two others. On it three curves from one point: a spiral outwards, a closed ring, and a spiral inwards to the centre."}}
+fig, ax = plt.subplots(figsize=(5.6, 4.4))
+side = np.linspace(-3.6, 3.6, 121)
+saddle = ax.contourf(side, side, np.outer(side, side), levels=12, cmap="coolwarm", alpha=0.4)
+fig.colorbar(saddle, ax=ax, label="value v of the game")
 for (name, orbit), style in zip(orbits.items(), ("-", "--", "-."), strict=True):
     ax.plot(*orbit.T, style, label=name)
 ax.plot(1, 0, "o", color="black")
 ax.plot(0, 0, "x", color="black")
 ax.set(xlabel="a (descends)", ylabel="b (ascends)", aspect="equal", ylim=(-2.2, 3.6))
+ax.set_xlim(-2.4, 2.4)
 _ = ax.legend(loc="upper left")
 
 # %% [markdown]
@@ -1547,9 +1563,7 @@ def train_line(num_steps_d, *, psi=2.0, rate_d=0.3, rate_g=0.3, num_rounds=120):
                 torch.sigmoid(b @ basis_real),
                 torch.sigmoid(b @ basis_generated),
             )
-            ascent = basis_real @ (weights * (1 - d_real)) - basis_generated @ (
-                weights * d_generated
-            )
+            ascent = basis_real @ (weights * (1 - d_real)) - basis_generated @ (weights * d_generated)
             b = b + rate_d * ascent
         d_generated = torch.sigmoid(b @ basis_generated)
         psi = psi + rate_g * (weights @ d_generated * b[1]).item()  # down log(1 - D)
@@ -1560,9 +1574,7 @@ def train_line(num_steps_d, *, psi=2.0, rate_d=0.3, rate_g=0.3, num_rounds=120):
 line_paths = {num: train_line(num) for num in (1, 5, 20)}
 exact_path = [2.0]
 for _ in range(120):
-    exact_path.append(
-        exact_path[-1] - 0.3 * slope_with_d_fixed(exact_path[-1], saturating)
-    )
+    exact_path.append(exact_path[-1] - 0.3 * slope_with_d_fixed(exact_path[-1], saturating))
 
 # %% tags=["check"]
 distance = {num: np.abs(path - exact_path).max() for num, path in line_paths.items()}
@@ -1570,15 +1582,15 @@ order = {f"{num} steps": distance[num] for num in (20, 5, 1)}
 checks.ordered("distance to the path with the best discriminator", order)
 checks.at_most("one step: the lowest psi, behind the data", line_paths[1].min(), -0.1)
 checks.at_least("20 steps: the lowest psi", line_paths[20].min(), 0)
-checks.ordered(
-    "psi of the exact path", {"last": exact_path[-1], "first": exact_path[0]}
-)
+over = {f"{num} steps": line_paths[num].min() for num in (1, 5)}
+checks.ordered("the lowest psi", over)
+crossings = (np.diff(np.sign(line_paths[1])) != 0).sum()
+checks.at_least("one step: times that psi crosses the data", crossings, 3)
+checks.ordered("psi of the exact path", {"last": exact_path[-1], "first": exact_path[0]})
 parts = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.1, 0.2, 0.7]).double()
 shares = torch.linspace(0, 1, 21, dtype=torch.float64)[:, None]
 along_mixtures = js_of_tables(parts[0], shares * parts[0] + (1 - shares) * parts[1])
-checks.at_least(
-    "JS along mixtures: least second difference", np.diff(along_mixtures, 2), 0
-)
+checks.at_least("JS along mixtures: least second difference", np.diff(along_mixtures, 2), 0)
 checks.at_most("L along psi: least second difference", np.diff(values, 2).min(), -1e-3)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean of the generator in the one-dimensional GAN, for 1, 5 and 20 steps of the discriminator in each round, and with the best discriminator (dashed). The data are at zero.", "name": "fig-js-inner"}, "image": {"alt": "Four curves that start at two. With one step the curve swings through zero and back several times; with five it overshoots less; with twenty it lies near the dashed curve, which falls to zero without crossing it."}}
@@ -1601,40 +1613,26 @@ $$
 \mathbb{E}_{x \sim p_g} \log D(x) \;\le\; \max_x \log D(x) .
 $$ (eq-js-point)
 
-So could one train a good discriminator once, freeze it, and then train the generator alone?
+So could a fixed rule replace $D$ at first, or a good discriminator be trained once, frozen, and the generator be trained alone?
 We try, with the data $\mathcal{N}(0, 1)$, a generator that starts as $\mathcal{N}(1, 2^2)$, and the best discriminator between these two: first frozen, then following the generator.
 """
 
 # %%
 tries = {}
 for frozen in (True, False):
-    tries[frozen] = np.array(
-        list(
-            descend(
-                log_normal, 1.0, 2.0, steps=400, objective=non_saturating, frozen=frozen
-            )
-        )
-    )
+    tries[frozen] = np.array(list(descend(log_normal, 1.0, 2.0, steps=400, objective=non_saturating, frozen=frozen)))
 # D* between N(0, 1) and N(1, 4) has its largest logit, -x^2/2 + (x - 1)^2/8, at -1/3.
 peak = -1 / 3
 
 # %% tags=["check"]
 logits = best_logits(zero, log_normal(x, 1.0, 2.0))
-checks.close(
-    "where the frozen discriminator is highest", x[logits.argmax()], peak, atol=dx
-)
+checks.close("where the frozen discriminator is highest", x[logits.argmax()], peak, atol=dx)
 checks.close("frozen: mean after 400 steps", tries[True][-1, 0], peak, atol=1e-3)
-checks.at_most(
-    "frozen: standard deviation, where that of the data is 1", tries[True][-1, 1], 0.25
-)
-checks.at_most(
-    "frozen: its largest rise after step 100", np.diff(tries[True][100:, 1]).max(), 0
-)
+checks.at_most("frozen: standard deviation, where that of the data is 1", tries[True][-1, 1], 0.25)
+checks.at_most("frozen: its largest rise after step 100", np.diff(tries[True][100:, 1]).max(), 0)
 checks.close("following: mean and std", tries[False][-1], [0.0, 1.0], atol=1e-3)
 points = {"following": tries[False][-1], "start": (1.0, 2.0), "frozen": tries[True][-1]}
-js_of = {
-    name: jensen_shannon(zero, log_normal(x, *point)) for name, point in points.items()
-}
+js_of = {name: jensen_shannon(zero, log_normal(x, *point)) for name, point in points.items()}
 checks.ordered("JS at the end", js_of)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Standard deviation of a generator trained against a frozen discriminator, and against one that follows it. Dashed: that of the data.", "name": "fig-js-frozen"}, "image": {"alt": "Two curves that start at two. The frozen one falls towards zero, the following one settles at one."}}
@@ -1642,9 +1640,7 @@ fig, ax = plt.subplots()
 ax.plot(tries[True][:, 1], label="frozen discriminator")
 ax.plot(tries[False][:, 1], "--", label="discriminator that follows")
 plotting.reference_line(ax, 1.0, "data")
-ax.set(
-    xlabel="step of the generator", ylabel="standard deviation of $p_g$", ylim=(0, 2.05)
-)
+ax.set(xlabel="step of the generator", ylabel="standard deviation of $p_g$", ylim=(0, 2.05))
 _ = ax.legend(loc="upper right")
 
 # %% [markdown]
@@ -1721,11 +1717,7 @@ def feature_gap(discriminator, real, generated):
 
 def loss_of_generator(discriminator, real, generated, matching=0.0):
     loss = non_saturating(discriminator(generated)).mean((1, 2))
-    return (
-        loss + matching * feature_gap(discriminator, real, generated)
-        if matching
-        else loss
-    )
+    return loss + matching * feature_gap(discriminator, real, generated) if matching else loss
 
 
 # %% [markdown]
@@ -1791,9 +1783,7 @@ def follow(kwargs):
 
 def scores(samples):
     """Modes and quality, shape (times, networks, 2)."""
-    rows = [
-        [modes_and_quality(s, ring_means, ring.std) for s in state] for state in samples
-    ]
+    rows = [[modes_and_quality(s, ring_means, ring.std) for s in state] for state in samples]
     return np.array(rows)
 
 
@@ -1817,24 +1807,15 @@ with_matching = loss_of_generator(pair, left, right, matching=2.0)
 checks.close("loss of the generator, weight 2", with_matching, by_hand, atol=1e-8)
 late = {name: table[len(table) // 2 :, :, 0].mean(0) for name, table in scored.items()}
 ever = [
-    modes_and_quality(
-        histories["none"][len(looked_at) // 2 :, k].reshape(-1, 2), ring_means, ring.std
-    )[0]
+    modes_and_quality(histories["none"][len(looked_at) // 2 :, k].reshape(-1, 2), ring_means, ring.std)[0]
     for k in range(P.num_networks)
 ]
 if run.profile != "smoke":
-    checks.at_most(
-        "no cure: modes at a time, mean over the networks", late["none"].mean(), 5
-    )
-    checks.at_least(
-        "no cure: modes of a network over time", np.mean(ever), late["none"].mean() + 2
-    )
+    checks.at_most("no cure: modes at a time, mean over the networks", late["none"].mean(), 5)
+    checks.at_least("no cure: modes of a network over time", np.mean(ever), late["none"].mean() + 2)
     checks.at_least("equal rates: modes", late["equal rates"].mean(), 7)
     checks.at_least("feature matching: modes", late["feature matching"].mean(), 7)
-    quality = {
-        name: scored[name][-1, :, 1].mean()
-        for name in ("feature matching", "equal rates")
-    }
+    quality = {name: scored[name][-1, :, 1].mean() for name in ("feature matching", "equal rates")}
     checks.ordered("quality at the end", quality)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Modes found by the generators during the training, mean over the networks, without a cure and with each of the four.", "name": "fig-js-modes"}, "image": {"alt": "Five curves between zero and eight modes. Equal rates and feature matching rise to eight; without a cure, with noise and with the penalty the curves stay near three."}}
@@ -1953,18 +1934,14 @@ def best_logits_with_share(log_p_r, log_p_g, share):
 def check_share(answer):
     if answer(log_p_r, log_p_g, 0.5) is None:
         return print("not yet")
-    checks.close(
-        "share 1/2", answer(log_p_r, log_p_g, 0.5), log_p_r - log_p_g, atol=1e-12
-    )
+    checks.close("share 1/2", answer(log_p_r, log_p_g, 0.5), log_p_r - log_p_g, atol=1e-12)
     near = x.abs() < 6
     for share in (0.2, 0.9):
         logits = answer(log_p_r, log_p_g, share)[near].clone().requires_grad_(True)
         on_data = share * log_p_r.exp()[near] * log_d(logits)
         on_generated = (1 - share) * log_p_g.exp()[near] * log_one_minus_d(logits)
         (slope,) = torch.autograd.grad((on_data + on_generated).sum(), logits)
-        checks.close(
-            f"share {share}: slope of the objective", slope, 0 * slope, atol=1e-12
-        )
+        checks.close(f"share {share}: slope of the objective", slope, 0 * slope, atol=1e-12)
     return print("right")
 
 
@@ -2020,9 +1997,7 @@ def check_information(answer):
     joint = torch.stack([0.3 * p, 0.7 * q])
     product = joint.sum(1, keepdim=True) * joint.sum(0)
     exact = (joint * (joint / product).log()).sum()
-    checks.close(
-        "share 0.3, from the joint table", answer(p, q, 0.3), exact, atol=1e-12
-    )
+    checks.close("share 0.3, from the joint table", answer(p, q, 0.3), exact, atol=1e-12)
     return print("right")
 
 
@@ -2131,9 +2106,7 @@ def check_lookahead(answer):
     for eta in (0.1, 0.9, 1.0, 1.1):
         matrix = np.array([answer(1.0, 0.0, eta), answer(0.0, 1.0, eta)]).T
         moduli = np.abs(np.linalg.eigvals(matrix))
-        checks.close(
-            f"eta = {eta}", moduli, [math.sqrt(1 - eta**2 + eta**4)] * 2, atol=1e-12
-        )
+        checks.close(f"eta = {eta}", moduli, [math.sqrt(1 - eta**2 + eta**4)] * 2, atol=1e-12)
     checks.close("a after one round", answer(1.0, 0.0, 0.1)[0], 0.99, atol=1e-12)
     checks.close("b after one round", answer(1.0, 0.0, 0.1)[1], 0.1, atol=1e-12)
     return print("right")

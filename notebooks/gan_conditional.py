@@ -22,7 +22,7 @@ At the end of this lecture you will be able to
 2. put a label into both networks of a GAN, say what the optimal discriminator then is, and show what goes wrong when one network does not see it;
 3. turn the discriminator into a classifier that learns from unlabelled points;
 4. invert a generator with a discriminator of pairs (BiGAN), and say why a cycle that closes does not make a map right (CycleGAN);
-5. translate edges into digits and fill in missing halves, and say what a pixel loss alone does to such pictures.
+5. translate edges into digits, fill in missing halves, take a ground away, and say what a pixel loss alone does to such pictures.
 
 - **You need** [a GAN on MNIST](gan_mnist.ipynb) for the two networks, and [the Jensen-Shannon lecture](jensen_shannon.ipynb) for the optimal discriminator; some PyTorch.
 - **Sources:** {cite:t}`radford2016`, {cite:t}`mirza2014`, {cite:t}`odena2017`, {cite:t}`salimans2016`, {cite:t}`donahue2017`, {cite:t}`dumoulin2017`, {cite:t}`zhu2017`, {cite:t}`isola2017`.
@@ -41,10 +41,13 @@ if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
 
 # %% tags=["imports"]
 import math
-from itertools import pairwise, permutations
+from copy import deepcopy
+from itertools import permutations
 
 import dgm
 from dgm import checks, classifier, plotting
+from dgm.models.gan import discriminator_loss, generator_loss
+from dgm.models.mlps import MLPs
 
 import matplotlib.pyplot as plt
 import torch
@@ -57,8 +60,9 @@ PARAMETERS = {  # smoke, quick, full
     "digit_steps": (5, 1_200, 20_000),  # of the conditional GAN
     "blind_steps": (5, 400, 4_000),  # of the one whose discriminator sees no label
     "num_samples": (100, 5_000, 10_000),  # that the classifier judges
-    "num_starts": (2, 8, 8),  # of each toy, trained side by side
-    "few_steps": (5, 1_200, 4_000),  # of the semi-supervised toy
+    "num_starts": (2, 8, 8),  # of BiGAN and CycleGAN, trained side by side
+    "few_starts": (4, 32, 32),  # of the semi-supervised toy
+    "few_steps": (5, 1_200, 4_000),
     "inverse_steps": (5, 1_500, 10_000),  # of BiGAN
     "cycle_steps": (5, 1_200, 4_000),  # of CycleGAN
     "pair_steps": (5, 500, 10_000),  # of pix2pix
@@ -84,8 +88,8 @@ r"""
 ## The problem in one picture
 
 A generator turns noise into *some* digit.
-Mostly one wants a particular one: the digit of a given class, the digit with these edges, the digit whose upper half is known, the digit on a textured ground.
-Each is a *condition* $c$, and what is wanted are samples of $p(x \mid c)$.
+Mostly one wants a particular one: the digit of a given class, the digit with these edges, the digit whose upper half is known, the digit without the ground it was drawn on.
+Each is a *condition* $c$, and what is wanted are samples of $p_r(x \mid c)$, where $p_r$ is the distribution of the data.
 """
 
 
@@ -108,10 +112,9 @@ def upper_half(x):
 
 
 def stripes(num_images, size):
-    """Plane waves of random direction and phase, grey values in [0, 0.6]."""
-    generator = torch.Generator().manual_seed(run.seed)
+    """New plane waves of random direction and phase, grey values in [0, 0.6]."""
     grid = torch.linspace(-1, 1, size)
-    angle, phase = 2 * math.pi * torch.rand(2, num_images, 1, 1, 1, generator=generator)
+    angle, phase = 2 * math.pi * torch.rand(2, num_images, 1, 1, 1)
     wave = 9 * (torch.cos(angle) * grid + torch.sin(angle) * grid[:, None]) + phase
     return (0.3 + 0.3 * torch.sin(wave)).to(run.device)
 
@@ -119,6 +122,10 @@ def stripes(num_images, size):
 def on_texture(x, texture):
     """Ink covers the ground: x is the mask."""
     return x + (1 - x) * texture
+
+
+def textured(x):
+    return on_texture(x, stripes(len(x), x.shape[-1]))
 
 
 # %% tags=["check"]
@@ -133,15 +140,14 @@ greys = [halved(torch.full((1, 1, 2, 2), value)).item() for value in (-1.0, 0.5,
 checks.close("paper, three quarters, ink, at half the size", greys, [0.0, 0.75, 1.0])
 ground = stripes(3, 5)
 checks.at_most("texture, distance of its grey from 0.3", (ground - 0.3).abs(), 0.3001)
+checks.at_least("another call, other waves", (stripes(3, 5) - ground).abs().max(), 0.01)
 checks.close(
     "where there is ink, no texture is seen", on_texture(dot, ground)[0, 0, 2, 2], 1.0
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Three conditions and what is wanted, at 14 x 14 pixels. From top: edges, upper half, digit on a texture, the digit itself.", "name": "fig-cg-problem"}, "image": {"alt": "Four rows of twelve small pictures: outlines of digits; their upper halves; digits on wavy stripes of many directions; and the digits themselves."}}
 small = halved(x_test[:12])
-rows = torch.cat(
-    [edges(small), upper_half(small), on_texture(small, stripes(12, 14)), small]
-)
+rows = torch.cat([edges(small), upper_half(small), textured(small), small])
 fig, ax = plt.subplots(figsize=(7.0, 2.5))
 _ = plotting.image_grid(rows[:, 0].cpu(), columns=12, ax=ax)
 
@@ -174,9 +180,10 @@ We use these symbols:
 | symbol | in code | meaning |
 |---|---|---|
 | $x$, $z$ | `x`, `z` | image or point; latent variables |
+| $p_r$, $p_g$ | `p_x_y`, `g_x_y` | distribution of the data (also written $p_\text{data}$), and of the generated examples |
 | $y$, $c$ | `y`, `condition` | label, one of $K$; any condition |
 | $G(z, y)$ | `generator(z, y)` | generated image |
-| $D(x \mid y)$ | `discriminator(x, y)` gives its logit | probability that $x$ is real |
+| $D(x \mid y)$ | sigmoid of the logit that `discriminator(x, y)` gives | probability that $x$ is real |
 | $E(x)$ | `encoder` | code that an encoder finds for $x$ |
 | $k$, $s$, $p$ | `kernel_size`, `stride`, `padding` | of a convolution |
 | $H$ | `size` | pixels along one side |
@@ -326,9 +333,10 @@ $$ (eq-cg-bn)
 For the generator this is a cure for a bad initial scale: multiply all weights before it by 7 and nothing changes, but the gradient in them is 7 times smaller, so that too large weights slow themselves down.
 For the discriminator it has a price.
 The logit of one image now depends on the others in its batch.
-If real and generated images go through in two batches, as is the custom, a brightness or contrast that is wrong for the *whole* batch is normalised away: the discriminator can't see it.
+If real and generated images go through in two batches, as is the custom, a linear layer with batch normalisation behind it removes a brightness or contrast that is wrong for the *whole* batch: a discriminator that begins with such a layer cannot see it.
 If they go through in one batch, the logit of a real image depends on the generated ones, and the discriminator is no function of one image at all.
-This is why the discriminator below has no batch normalisation; {cite:t}`radford2016` leave it out of its first layer, and of the last layer of the generator.
+This is why the discriminator below has no batch normalisation.
+{cite:t}`radford2016` leave it out of the first layer only, and out of the last layer of the generator: with a first layer as it is, the discriminator sees brightness and contrast again.
 """
 
 # %% tags=["check"]
@@ -362,6 +370,10 @@ checks.close(
     judge(h),
     atol=1e-8,
 )
+plain = nn.Sequential(nn.Linear(9, 5), nn.ReLU(), nn.Linear(5, 5), *judge[1:])
+plain = plain.double().requires_grad_(False)
+seen = (plain(fake) - plain(h)).abs().max()
+checks.at_least("first layer without it: two batches differ by", seen, 0.01)
 together = judge(torch.cat([h, fake]))
 checks.at_least(
     "one batch: they differ by", (together[:64] - together[64:]).abs().max(), 0.01
@@ -379,7 +391,7 @@ r"""
 $$
 \begin{aligned}
 V(G, D) = \sum_y p(y) \Bigl\{
-&\mathbb{E}_{p(x \mid y)} \log D(x \mid y) \\
+&\mathbb{E}_{p_r(x \mid y)} \log D(x \mid y) \\
 &+ \mathbb{E}_{p_g(x \mid y)} \log\bigl(1 - D(x \mid y)\bigr) \Bigr\} .
 \end{aligned}
 $$ (eq-cg-value)
@@ -388,13 +400,13 @@ Each bracket is the game of [the Jensen-Shannon lecture](jensen_shannon.ipynb), 
 
 $$
 \begin{aligned}
-D^*(x \mid y) &= \frac{p(x \mid y)}{p(x \mid y) + p_g(x \mid y)}, \\
-V(G, D^*) &= 2 \sum_y p(y)\, \mathrm{JS}\bigl(p(\cdot \mid y), p_g(\cdot \mid y)\bigr) - 2 \log 2 .
+D^*(x \mid y) &= \frac{p_r(x \mid y)}{p_r(x \mid y) + p_g(x \mid y)}, \\
+V(G, D^*) &= 2 \sum_y p(y)\, \mathrm{JS}\bigl(p_r(\cdot \mid y), p_g(\cdot \mid y)\bigr) - 2 \log 2 .
 \end{aligned}
 $$ (eq-cg-optimal)
 
 What if only the generator sees the label?
-Then $D$ compares the mixtures $p(x) = \sum_y p(y)\, p(x \mid y)$ and $p_g(x)$, and a generator that draws a 3 when asked for a 7, and a 7 when asked for a 3, is as good as any: nothing in the game gives the labels their meaning.
+Then $D$ compares the mixtures $p_r(x) = \sum_y p(y)\, p_r(x \mid y)$ and $p_g(x) = \sum_y p(y)\, p_g(x \mid y)$, and a generator that draws a 3 when asked for a 7, and a 7 when asked for a 3, is as good as any: nothing in the game gives the labels their meaning.
 If the labels are equally frequent, *every* permutation of them is optimal.
 We list all of this on a table with three labels and six values of $x$.
 """
@@ -402,13 +414,13 @@ We list all of this on a table with three labels and six values of $x$.
 
 # %%
 def jensen_shannon(p, q):
-    """JS of the rows, in nats."""
-    m = (p + q) / 2
-    return ((p * (p / m).log()).sum(-1) + (q * (q / m).log()).sum(-1)) / 2
+    """JS of the rows, in nats; a probability may be 0."""
+    m = ((p + q) / 2).clamp_min(1e-300)
+    return (torch.xlogy(p, p / m) + torch.xlogy(q, q / m)).sum(-1) / 2
 
 
 def value(p_joint, g_joint, logits):
-    """V of joint tables p(y) p(x|y) and p(y) p_g(x|y)."""
+    """V of joint tables p(y) p_r(x|y) and p(y) p_g(x|y)."""
     return -(p_joint * F.softplus(-logits) + g_joint * F.softplus(logits)).sum()
 
 
@@ -527,22 +539,12 @@ checks.at_least("batch statistics: an image depends on its batch", moved, 1e-3)
 r"""
 The last two checks are the trap of batch normalisation once more: while it trains, the generator is a function of the whole batch; call `eval()` before you sample.
 
-The step is that of any GAN with the non-saturating loss, with the label handed to both networks.
+The step and the two losses are those of [a GAN on MNIST](gan_mnist.ipynb), with the label handed to both networks.
 Generated images get the labels of the batch of real ones, so that both sides have the same $p(y)$.
 """
 
 
 # %%
-def discriminator_loss(real_logits, fake_logits):
-    """-log D(real) - log(1 - D(fake)), means over the batch, in nats."""
-    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
-
-
-def generator_loss(fake_logits):
-    """-log D(fake), the mean over the batch, in nats."""
-    return F.softplus(-fake_logits).mean()
-
-
 def adam(*networks, rate):
     parameters = [p for network in networks for p in network.parameters()]
     return torch.optim.Adam(parameters, lr=rate, betas=(0.5, 0.99), fused=True)
@@ -562,33 +564,25 @@ def train_digits(generator, discriminator, num_steps, batch_size=64):
         x, y = x_train[rows], y_train[rows]
         z = torch.randn(batch_size, generator.latent_dim, device=run.device)
         fake = generator(z, y)
-        d_loss = discriminator_loss(
-            discriminator(x, y), discriminator(fake.detach(), y)
-        )
+        real_logits, fake_logits = discriminator(x, y), discriminator(fake.detach(), y)
+        d_loss = discriminator_loss(real_logits, fake_logits).mean()
         descend(d_adam, d_loss)
         discriminator.requires_grad_(False)
-        g_loss = generator_loss(discriminator(fake, y))
+        g_loss = generator_loss(discriminator(fake, y)).mean()
         descend(g_adam, g_loss)
         discriminator.requires_grad_(True)
         yield torch.stack([d_loss.detach(), g_loss.detach()])
 
 
-# %% tags=["check"]
-a = torch.tensor([0.3, -1.2], dtype=torch.float64)
-by_hand = -torch.sigmoid(a).log().mean() - (1 - torch.sigmoid(2 * a)).log().mean()
-checks.close(
-    "loss of D, with logarithms", discriminator_loss(a, 2 * a), by_hand, atol=1e-12
-)
-checks.close("loss of G", generator_loss(a), -torch.sigmoid(a).log().mean(), atol=1e-12)
-flat = torch.zeros(5).double()
-checks.close(
-    "loss of D at D = 1/2", discriminator_loss(flat, flat), 2 * math.log(2), atol=1e-12
-)
-
 # %%
 torch.manual_seed(run.seed)
 generator, discriminator = Generator().to(run.device), Discriminator().to(run.device)
-losses = torch.stack(list(train_digits(generator, discriminator, P.digit_steps))).cpu()
+losses = []
+for one_step in train_digits(generator, discriminator, P.digit_steps):
+    losses.append(one_step)
+    if len(losses) == P.blind_steps:
+        early_generator = deepcopy(generator)  # to compare with the blind one below
+losses = torch.stack(losses).cpu()
 
 blind_generator = Generator().to(run.device)
 blind_discriminator = Discriminator(sees_label=False).to(run.device)
@@ -685,22 +679,60 @@ if run.on_mnist and run.profile != "smoke":
 
 # %% [markdown]
 r"""
-The failure was on purpose: the blind discriminator leaves the generator free to give the labels any meaning, and it gives them none.
-An agreement of 0.1 is that of chance.
-In the right half of {numref}`fig-cg-sheet` the picture hardly changes down a column: the label is an input that nobody asks for.
+The failure was on purpose: the blind discriminator leaves the generator free to give the labels any meaning.
+An agreement of 0.1 is that of chance, but a generator with ten clear classes in a wrong order might have it, too.
+So we measure whether the label means anything at all: the variance of a pixel over the labels at a fixed code, over its variance over the codes at a fixed label.
+"""
+
+
+# %%
+def sheet(network, z):
+    """Every code with every label, shape (label, code, 28, 28)."""
+    network.eval()
+    y = torch.arange(10, device=run.device).repeat_interleave(len(z))
+    with torch.no_grad():
+        return network(z.repeat(10, 1), y).unflatten(0, (10, len(z)))[:, :, 0]
+
+
+def label_effect(sheets):
+    """Variance over the labels over variance over the codes, means over the rest."""
+    return (sheets.var(0).mean() / sheets.var(1).mean()).item()
+
+
+z = torch.randn(50, 32, generator=torch.Generator().manual_seed(run.seed))
+z = z.to(run.device)
+networks = {"seeing": early_generator, "blind": blind_generator}
+effect = {name: label_effect(sheet(network, z)) for name, network in networks.items()}
+for name, number in effect.items():
+    run.record(
+        f"label_effect_{name}",
+        number,
+        unit="1",
+        protocol="variance over the labels / variance over the codes, pixels of "
+        f"50 codes x 10 labels, {P.blind_steps} steps, D {name}",
+    )
+
+# %% tags=["check"]
+two = torch.tensor([0.0, 3.0])[:, None] + torch.tensor([0.0, 1.0])
+checks.close("labels 3 apart, codes 1 apart", label_effect(two[..., None, None]), 9.0)
+part = sheet(generator, z)[7, 3]
+one_by_one = generator(z[3:4], torch.tensor([7], device=run.device))[0, 0]
+checks.close("row 7, column 3 of the sheet", part, one_by_one, atol=1e-5)
+if run.on_mnist and run.profile != "smoke":
+    checks.at_most("effect of the label, D is blind", effect["blind"], 0.1)
+    checks.at_least("effect of the label, D sees it", effect["seeing"], 0.5)
+
+# %% [markdown]
+r"""
+After the same number of steps the label moves the images of the seeing pair more than half as much as the code does, those of the blind pair less than a tenth as much.
+It is one input beside the 32 of the code, and nothing drives it to a meaning.
 """
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One code a column, one label a row. Left: the label is in both networks. Right: the discriminator is blind to it (fewer steps of training).", "name": "fig-cg-sheet"}, "image": {"alt": "Two sheets of ten by ten digits. On the left each row holds one digit from 0 to 9 in ten handwritings, a column has about the same thickness and slant. On the right all ten rows are nearly the same row of coarse shapes: the label changes nothing."}}
-z = torch.randn(10, 32, generator=torch.Generator().manual_seed(run.seed)).to(
-    run.device
-)
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.7))
 for ax, network in zip(axes, (generator, blind_generator), strict=True):
-    with torch.no_grad():
-        sheet = network(
-            z.repeat(10, 1), torch.arange(10, device=run.device).repeat_interleave(10)
-        )
-    _ = plotting.image_grid((sheet[:, 0].cpu() + 1) / 2, columns=10, ax=ax)
+    images = (sheet(network, z[:10]).flatten(0, 1).cpu() + 1) / 2
+    _ = plotting.image_grid(images, columns=10, ax=ax)
 
 # %% [markdown]
 r"""
@@ -709,7 +741,7 @@ Compare with the sheet of the conditional autoencoder of [the PyTorch lecture](v
 No equation asks for a common hand; what there is comes from the shared weights.
 
 Has the generator learned its training images by heart?
-We search for the nearest training image of each sample, and compare the distance with that of *test* images from their nearest training image: a copy would be much nearer.
+As in [a GAN on MNIST](gan_mnist.ipynb), we compare the distance of each sample from its nearest training image with that of *test* images: a copy would be much nearer.
 """
 
 
@@ -730,8 +762,7 @@ for name, distance in (("sample", near_distance), ("test", test_distance)):
         distance.mean(),
         unit="grey values in [-1, 1]",
         standard_error=distance.std() / len(distance) ** 0.5,
-        protocol="root mean square over pixels, 100 images, "
-        f"{len(x_train):,} training images",
+        protocol=f"root mean square over pixels, 100 images, {len(x_train):,} training images",
     )
 
 # %% tags=["check"]
@@ -762,8 +793,9 @@ There are two more ways to tell the discriminator about labels: let it *say* the
 
 **An auxiliary classifier pulls the generator away from the data.**
 The AC-GAN {cite:p}`odena2017` adds $-\log q(y \mid x)$ to the losses of both networks, where $q$ is a second head of $D$.
-Take the best $q$, that is $p(y \mid x)$, and a generator that is already perfect.
-The Jensen-Shannon term has slope zero there, it is at its minimum; the added term has not: moving samples from places where two classes overlap to places where they do not lowers it.
+Take the best $q$, that is $p_r(y \mid x)$, and a generator that is already perfect.
+The Jensen-Shannon term, of the mixtures $p_r(x)$ and $p_g(x)$, since this $D$ is not told the label, has slope zero there: it is at its minimum.
+The added term has not: moving samples from places where two classes overlap to places where they do not lowers it.
 So the minimum of the sum lies elsewhere, at samples that are too typical of their class.
 The conditional game of {eq}`eq-cg-optimal` has no such pull.
 """
@@ -778,13 +810,17 @@ typical = typical / typical.sum(1, keepdim=True)
 def both_terms(share):
     """JS and auxiliary term of a generator moved by `share` towards typical samples."""
     g = (1 - share) * p_x_y + share * typical
-    return (p_y * jensen_shannon(p_x_y, g)).sum(), -(p_y[:, None] * g * log_q).sum()
+    g_joint = p_y[:, None] * g
+    js = jensen_shannon(p_joint.sum(0), g_joint.sum(0))
+    return js, -(g_joint * log_q).sum()
 
 
 js, auxiliary = both_terms(0.0)
 moved_js, moved_auxiliary = both_terms(1e-3)
 checks.close("JS of the perfect generator", js, 0.0, atol=1e-15)
-checks.at_most("change of JS, over the step", (moved_js - js) / 1e-3, 1e-3)
+shift = (p_y[:, None] * typical).sum(0) - p_joint.sum(0)
+leading = 1e-3**2 * (shift**2 / p_joint.sum(0)).sum() / 8  # no first order
+checks.close("change of JS: of second order", moved_js, leading, rtol=0.01)
 checks.at_most(
     "change of the auxiliary term, over the step",
     (moved_auxiliary - auxiliary) / 1e-3,
@@ -814,7 +850,7 @@ $$
 \frac{\partial}{\partial \ell_k} \bigl(-\log D\bigr) = -\bigl(1 - D\bigr)\, \frac{e^{\ell_k}}{Z} :
 $$ (eq-cg-semi-gradient)
 
-it raises every logit in proportion to its present probability, so that the class in the lead gains most.
+it raises every logit in proportion to its present probability, so that the class in the lead gains most, right or wrong.
 This works along a stretch of data, and the generated points hold the logits down in the gaps between.
 """
 
@@ -841,35 +877,26 @@ checks.close("class given that it is real", kept, ell.softmax(1), atol=1e-14)
 (slope,) = torch.autograd.grad(F.softplus(-real_logit(ell)).sum(), ell)
 formula = -(1 - Z / (Z + 1))[:, None] * ell.softmax(1)
 checks.close("gradient of the unlabelled loss", slope, formula, atol=1e-14)
+leader = ell.argmax(1, keepdim=True)
+lead = -slope.gather(1, leader) + slope  # what the leader gains on each class
+checks.at_least("a step down the gradient: growth of every lead", lead, 0.0)
 
 # %% [markdown]
 r"""
 On a toy one start of the random numbers is an anecdote.
-So we train every toy of this page from several starts at once: a batch of perceptrons, whose weights carry the number of the start as their first index.
+So we train every toy of this page from several starts at once, with the networks side by side of [the Jensen-Shannon lecture](jensen_shannon.ipynb): the first index of every weight, and of every batch, is the start.
 A loss is a mean over the starts; times their number, each start gets the gradient that it would have alone.
 """
 
 
 # %%
-class Perceptrons(nn.Module):
-    """Independent networks side by side, inputs (num_starts, batch, num_inputs)."""
-
-    def __init__(self, *sizes):
-        super().__init__()
-        self.W, self.b = nn.ParameterList(), nn.ParameterList()
-        for num_inputs, num_outputs in pairwise(sizes):
-            for values, rows in ((self.W, num_inputs), (self.b, 1)):
-                uniform = 2 * torch.rand(P.num_starts, rows, num_outputs) - 1
-                values.append(uniform / num_inputs**0.5)
-
-    def forward(self, x):
-        for layer, (W, b) in enumerate(zip(self.W, self.b, strict=True)):
-            x = torch.baddbmm(b, F.leaky_relu(x, 0.2) if layer else x, W)
-        return x
-
-
-def side_by_side(*sizes):
-    return Perceptrons(*sizes).to(run.device)
+def side_by_side(num_starts, *sizes, scale=1.0):
+    """Networks whose weights start at `scale` times their usual size."""
+    networks = MLPs(num_starts, sizes, slope=0.2)
+    with torch.no_grad():
+        for W in networks.W:
+            W.mul_(scale)
+    return networks.to(run.device)
 
 
 def standard_error(values):
@@ -878,7 +905,7 @@ def standard_error(values):
 
 def moons(batch_size, std=0.08):
     """Two half circles, one label each, for every start."""
-    shape = P.num_starts, batch_size
+    shape = P.few_starts, batch_size
     angle = math.pi * torch.rand(shape, device=run.device)
     y = torch.randint(2, shape, device=run.device)
     x = torch.stack([torch.cos(angle), torch.sin(angle)], -1)
@@ -887,21 +914,11 @@ def moons(batch_size, std=0.08):
 
 
 # %% tags=["check"]
-networks = side_by_side(2, 5, 3)
-x = torch.randn(P.num_starts, 7, 2, device=run.device)
-before = networks(x)
-hidden = x[1] @ networks.W[0][1] + networks.b[0][1]
-alone = (
-    torch.where(hidden > 0, hidden, 0.2 * hidden) @ networks.W[1][1] + networks.b[1][1]
-)
-checks.close("the second network, alone", before[1], alone, atol=1e-5)
-with torch.no_grad():
-    networks.W[0][0] += 1.0
-scaled = [
-    5**0.5 * values.abs().max().item() for values in (networks.W[1], networks.b[1])
-]
-checks.at_most("largest initial weight, times root of the inputs", scaled, 1.0)
-checks.close("another network changes: nothing here", networks(x)[1], before[1])
+networks = side_by_side(2, 2, 5, 3)
+x = torch.randn(2, 7, 2, device=run.device)
+hidden = x[1] @ networks.W[0][1]  # the biases start at zero
+alone = torch.where(hidden > 0, hidden, 0.2 * hidden) @ networks.W[1][1]
+checks.close("the second network, alone", networks(x)[1], alone, atol=1e-5)
 x, y = moons(4000, std=0.0)
 radius = torch.where(
     y == 0, x.norm(dim=-1), (x - x.new_tensor([1.0, 0.5])).norm(dim=-1)
@@ -928,20 +945,21 @@ def few_labels(per_class=4):
     return points, torch.arange(2, device=run.device).repeat_interleave(per_class)
 
 
-def train_few(x_few, y_few, num_steps, use_unlabelled, batch_size=128):
+def train_few(x_few, y_few, num_steps, use_unlabelled, batch_size=64):
     """K logits for each start, by cross-entropy and, if wanted, the two other terms."""
-    d, g = side_by_side(2, 64, 64, 2), side_by_side(8, 64, 64, 2)
-    d_adam, g_adam = adam(d, rate=1e-3), adam(g, rate=1e-3)
-    targets = y_few.repeat(P.num_starts)
+    d, g = (side_by_side(P.few_starts, n, 64, 64, 2) for n in (2, 8))
+    d_adam, g_adam = adam(d, rate=2e-3), adam(g, rate=2e-3)
+    targets = y_few.repeat(P.few_starts)
     for _ in range(num_steps):
         loss = F.cross_entropy(d(x_few).flatten(0, 1), targets)
         if use_unlabelled:
-            fake = g(torch.randn(P.num_starts, batch_size, 8, device=run.device))
+            fake = g(torch.randn(P.few_starts, batch_size, 8, device=run.device))
             real = real_logit(d(moons(batch_size)[0]))
-            loss = loss + discriminator_loss(real, real_logit(d(fake.detach())))
-        descend(d_adam, P.num_starts * loss)
+            loss = loss + discriminator_loss(real, real_logit(d(fake.detach()))).mean()
+        descend(d_adam, P.few_starts * loss)
         if use_unlabelled:
-            descend(g_adam, P.num_starts * generator_loss(real_logit(d(fake))))
+            g_loss = generator_loss(real_logit(d(fake))).mean()
+            descend(g_adam, P.few_starts * g_loss)
     return d
 
 
@@ -961,8 +979,7 @@ for name, network in (("supervised", supervised), ("semi_supervised", semi)):
         accuracies[name].mean(),
         unit="1",
         standard_error=standard_error(accuracies[name]),
-        protocol=f"8 labelled points, {P.few_steps:,} steps, "
-        f"mean over {P.num_starts} starts, 2,000 new points each",
+        protocol=f"8 labelled points, {P.few_steps:,} steps, mean over {P.few_starts} starts, 2,000 new points each",
     )
 gain = accuracies["semi_supervised"] - accuracies["supervised"]  # paired, by start
 _ = run.record(
@@ -970,7 +987,7 @@ _ = run.record(
     gain.mean(),
     unit="1",
     standard_error=standard_error(gain),
-    protocol=f"difference of the two accuracies, {P.num_starts} starts",
+    protocol=f"difference of the two accuracies, {P.few_starts} starts",
 )
 
 # %% tags=["check"]
@@ -981,13 +998,10 @@ with torch.no_grad():
     fitted = (supervised(x_few).argmax(-1) == y_few).double().mean()
 if run.profile != "smoke":
     checks.at_least("labelled points that are fitted", fitted, 0.95)
-    checks.at_least(
-        "mean accuracy with unlabelled points",
-        accuracies["semi_supervised"].mean(),
-        0.75,
-    )
+    in_errors = gain.mean() / standard_error(gain)
+    checks.at_least("gain of the unlabelled points, in standard errors", in_errors, 3)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Accuracy on new points from the same eight labelled points, without and with unlabelled points; one line a start.", "name": "fig-cg-semi"}, "image": {"alt": "Lines between two columns of dots. Some lines rise to the right, a few by much, and some are flat or fall a little."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Accuracy on new points from the same eight labelled points, without and with unlabelled points; one line a start.", "name": "fig-cg-semi"}, "image": {"alt": "Lines between two columns of dots. Many lines rise to the right, some of them by much; others are flat or fall a little."}}
 fig, ax = plt.subplots(figsize=(5.6, 3.2))
 pairs = torch.stack(list(accuracies.values())).cpu()
 ax.plot([0, 1], pairs, color=plotting.COLOURS[0], marker="o", alpha=0.7)
@@ -996,8 +1010,8 @@ _ = ax.set_xticklabels(["labelled points only", "with unlabelled points"])
 
 # %% [markdown]
 r"""
-The help is uneven: {eq}`eq-cg-semi-gradient` carries the class in the lead along the moon, right or wrong.
-Where the eight points put the wrong class in the lead at the end of a moon, the unlabelled points confirm the mistake.
+**Over the starts the unlabelled points help, by more than three standard errors of the paired difference.**
+The help is uneven, as {eq}`eq-cg-semi-gradient` lets us expect: it carries the class in the lead along the moon, and where the eight points put the wrong one in the lead, an unlabelled point widens that lead.
 {cite:t}`dai2017` show that what helps most is a generator that is *bad*, one that fills the gaps between the classes; one that matched the data would leave the classifier nothing to learn from.
 """
 
@@ -1010,7 +1024,7 @@ From the data come pairs $(x, E(x))$, from the generator pairs $(G(z), z)$:
 
 $$
 \begin{aligned}
-V(G, E, D) &= \mathbb{E}_{p(x)} \log D(x, E(x)) \\
+V(G, E, D) &= \mathbb{E}_{p_r(x)} \log D(x, E(x)) \\
 &\quad + \mathbb{E}_{p(z)} \log\bigl(1 - D(G(z), z)\bigr) .
 \end{aligned}
 $$ (eq-cg-bigan)
@@ -1024,16 +1038,7 @@ We list all maps between four codes and four points, equally probable: $4^4$ gen
 maps = torch.cartesian_prod(*[torch.arange(4)] * 4)  # row: image of 0, 1, 2, 3
 cells = torch.eye(4).double()[maps] / 4  # (256, 4, 4): 1/4 at (n, map(n))
 joint_e, joint_g = cells.flatten(1), cells.transpose(1, 2).flatten(1)  # index x, then z
-
-
-def js_of_pairs(p, q):
-    m = (p + q) / 2
-    return (
-        torch.xlogy(p, p / m.clamp_min(1e-9)) + torch.xlogy(q, q / m.clamp_min(1e-9))
-    ).sum(-1) / 2
-
-
-js = js_of_pairs(joint_e[:, None], joint_g[None])  # encoder, generator
+js = jensen_shannon(joint_e[:, None], joint_g[None])  # encoder, generator
 best = js < 1e-12
 inverts = (
     maps[None, :, :].expand(256, -1, -1).gather(2, maps[:, None].expand(-1, 256, -1))
@@ -1052,6 +1057,7 @@ There are 24 best answers, one for each order of the codes: the game says that $
 Now with networks.
 The data lie along a banana, $x = (a, \frac{1}{2} a^2 - \frac{1}{2} + 0.3\, b)$ with $a$ and $b$ standard Gaussian, so that a perfect generator exists.
 $G$ and $E$ are on one side: both gain when $D$ mistakes one kind of pair for the other.
+All weights start at half their usual size, a setting found by trial.
 """
 
 
@@ -1063,8 +1069,8 @@ def banana(batch_size):
 
 def train_inverse(num_steps, batch_size=128, rate=1e-3):
     """Generator and encoder for each start; the rate falls to zero."""
-    g, encoder = side_by_side(2, 64, 64, 2), side_by_side(2, 64, 64, 2)
-    d = side_by_side(4, 128, 128, 1)
+    sizes = (2, 64, 64, 2), (2, 64, 64, 2), (4, 128, 128, 1)
+    g, encoder, d = (side_by_side(P.num_starts, *n, scale=0.5) for n in sizes)
     d_adam, ge_adam = adam(d, rate=rate), adam(g, encoder, rate=rate)
     for step in range(num_steps):
         for optimiser in (d_adam, ge_adam):
@@ -1072,10 +1078,10 @@ def train_inverse(num_steps, batch_size=128, rate=1e-3):
         x = banana(batch_size)
         z = torch.randn_like(x)
         real, fake = torch.cat([x, encoder(x)], -1), torch.cat([g(z), z], -1)
-        d_loss = discriminator_loss(d(real.detach()), d(fake.detach()))
+        d_loss = discriminator_loss(d(real.detach()), d(fake.detach())).mean()
         descend(d_adam, P.num_starts * d_loss)
         # The same two terms with exchanged roles: non-saturating for both networks.
-        ge_loss = discriminator_loss(d(fake), d(real))
+        ge_loss = discriminator_loss(d(fake), d(real)).mean()
         descend(ge_adam, P.num_starts * ge_loss)
     return g, encoder
 
@@ -1101,8 +1107,7 @@ _ = run.record(
     "bigan_reconstruction_error",
     errors.median(),
     unit="spread of the data",
-    protocol=f"root mean square, median of {P.num_starts} starts, "
-    f"{P.inverse_steps:,} steps",
+    protocol=f"root mean square, median of {P.num_starts} starts, {P.inverse_steps:,} steps",
 )
 
 # %% tags=["check"]
@@ -1117,6 +1122,15 @@ checks.close(
     relative_error((x + x.mean(1, keepdim=True)) / 2, x),
     0.5 * torch.ones(P.num_starts),
     atol=1e-5,
+)
+few = x[:, :50]
+squares = [relative_error(few.roll(shift, 1), few) ** 2 for shift in range(50)]
+every_partner = torch.stack(squares).mean(0)
+checks.close(
+    "square of the error of a random partner",
+    every_partner,
+    0 * every_partner + 2,
+    rtol=1e-4,
 )
 checks.unbiased("mean height of the banana", x[..., 1].reshape(-1, 20).mean(1), 0.0)
 checks.unbiased(
@@ -1144,9 +1158,8 @@ _ = ax.legend()
 
 # %% [markdown]
 r"""
-Nothing in the loss measures the lines in this picture, and yet they are short.
-They are not zero: a small error in the joint distributions costs the game little.
-That is what one sees with images, too: the reconstruction of a digit is a digit, but not always the same one.
+Nothing in the loss measures the lines in this picture, and yet they are short: the mean of the data as an answer for every point has the error 1, a random point of the data as an answer $\sqrt 2$, and the check allows the median start 0.7.
+They are not zero, and nothing in the game asks for that after a finite time of training.
 """
 
 # %% [markdown]
@@ -1157,13 +1170,13 @@ With two piles of pictures and no pairs one trains two generators, $F: A \to B$ 
 
 $$
 \begin{aligned}
-\mathcal{L}_\text{cycle} &= \mathbb{E}_{p(a)} \lVert F_{BA}(F_{AB}(a)) - a \rVert_1 \\
-&\quad + \mathbb{E}_{p(b)} \lVert F_{AB}(F_{BA}(b)) - b \rVert_1 .
+\mathcal{L}_\text{cycle} &= \mathbb{E}_{p(a)} \lVert F_{BA}(F_{AB}(a)) - a \rVert_1 / \dim a \\
+&\quad + \mathbb{E}_{p(b)} \lVert F_{AB}(F_{BA}(b)) - b \rVert_1 / \dim b .
 \end{aligned}
 $$ (eq-cg-cycle)
 
 **The cycle loss is zero for every map and its inverse; neither it nor the discriminators say which map.**
-If $S$ is a symmetry of the cloud $A$, then $F_{AB} S$ with the inverse $S^{-1} F_{BA}$ is as good as $F_{AB}$ with $F_{BA}$, in both terms.
+If $S$ is a symmetry of the cloud $A$, then $F_{AB} S$ with the inverse $S^{-1} F_{BA}$ is as good as $F_{AB}$ with $F_{BA}$ when the cycle closes: both cycles stay closed, and the discriminators see the same two clouds.
 A cloud of four equal blobs at the corners of a square has eight rotations and reflections, and all 24 permutations of the blobs when any map is allowed.
 """
 
@@ -1237,17 +1250,17 @@ def pile(batch_size):
 
 def train_cycle(num_steps, weight=10.0, batch_size=128):
     """Generators A to B and B to A of each start."""
-    to_b, to_a = side_by_side(2, 64, 64, 2), side_by_side(2, 64, 64, 2)
-    d_a, d_b = side_by_side(2, 64, 64, 1), side_by_side(2, 64, 64, 1)
+    to_b, to_a = (side_by_side(P.num_starts, 2, 64, 64, 2) for _ in range(2))
+    d_a, d_b = (side_by_side(P.num_starts, 2, 64, 64, 1) for _ in range(2))
     g_adam, d_adam = adam(to_b, to_a, rate=1e-3), adam(d_a, d_b, rate=1e-3)
     for _ in range(num_steps):
         a, b = pile(batch_size), pile(batch_size) @ turned.T
         fake_a, fake_b = to_a(b), to_b(a)
         d_loss = discriminator_loss(d_a(a), d_a(fake_a.detach()))
         d_loss = d_loss + discriminator_loss(d_b(b), d_b(fake_b.detach()))
-        descend(d_adam, P.num_starts * d_loss)
+        descend(d_adam, P.num_starts * d_loss.mean())
         g_loss = generator_loss(d_a(fake_a)) + generator_loss(d_b(fake_b))
-        g_loss = g_loss + weight * cycle_loss(to_b, to_a, a, b)
+        g_loss = g_loss.mean() + weight * cycle_loss(to_b, to_a, a, b)
         descend(g_adam, P.num_starts * g_loss)
     return to_b, to_a
 
@@ -1287,8 +1300,7 @@ run.record(
     cycle_error.mean(),
     unit="1",
     standard_error=standard_error(cycle_error),
-    protocol=f"root mean square distance, mean over {P.num_starts} starts, "
-    f"{P.cycle_steps:,} steps",
+    protocol=f"root mean square distance, mean over {P.num_starts} starts, {P.cycle_steps:,} steps",
 )
 _ = run.record(
     "cycle_starts_with_right_map",
@@ -1332,8 +1344,8 @@ for ax, s in zip(
 # %% [markdown]
 r"""
 Every cycle closes, and some of the maps are wrong: blobs land at the letter of another, or are torn in two.
-The recorded share of right starts says how often luck was enough.
-What makes CycleGAN work on horses and zebras stands in no term of its loss: a convolutional network that starts near the identity changes colours more easily than places.
+The recorded share of right starts says how often luck was enough; the check that not all are right is meant, and a training that passes them all would change this page.
+Something else has to choose the map: {cite:t}`zhu2017` add for some tasks an *identity loss*, $\lVert F_{AB}(b) - b \rVert_1$ on the pile $B$, which helps where the right map changes little, and would mislead here.
 A cycle loss is a statement about a *pair* of maps; what a map should mean must come from pairs of data, or from the network.
 """
 
@@ -1358,7 +1370,7 @@ $$
 \mathbb{E}\bigl[(x - x')^2 \mid c\bigr] = 2 \operatorname{var}(x \mid c) .
 $$ (eq-cg-twice)
 
-**A perfect sampler has exactly twice the squared error of the best predictor**, so that this error can't tell us that it is better.
+**A perfect sampler has exactly twice the squared error of the best predictor**, so that this error cannot tell us that it is better.
 We check on a table: three strokes of two pixels, with probabilities 0.4, 0.3 and 0.3.
 """
 
@@ -1441,6 +1453,10 @@ def patch_discriminator(channels=12):
     )
 
 
+def pair_logits(d, condition, x):
+    return d(torch.cat([condition, x], 1))
+
+
 # %% [markdown]
 r"""
 How much of the picture does one logit see?
@@ -1461,7 +1477,17 @@ rows = seen.abs().sum((0, 1, 3)).nonzero()
 checks.close(
     "pixels that one logit sees, along a side", rows.max() - rows.min() + 1, 12
 )
-condition = torch.rand(3, 1, 14, 14)
+checks.at_least(
+    "gradient in the condition, in the picture", seen.abs().sum((0, 2, 3)), 1e-6
+)
+condition, other = torch.rand(2, 3, 1, 14, 14)
+with torch.no_grad():
+    shift = pair_logits(patches, condition, other) - pair_logits(patches, other, other)
+    swap = pair_logits(patches, condition, other) - pair_logits(
+        patches, condition, condition
+    )
+checks.at_least("another condition, other logits", shift.abs().max(), 1e-4)
+checks.at_least("another picture, other logits", swap.abs().max(), 1e-4)
 checks.close(
     "shape of a translation", Translator()(condition, condition).shape, [3, 1, 14, 14]
 )
@@ -1472,7 +1498,7 @@ digits_14, test_14 = halved(x_train), halved(x_test)
 
 def pix_loss(fake, x, fake_logits, weight=5.0):
     """Non-saturating loss over all patches plus weight times the L1 error."""
-    return generator_loss(fake_logits) + weight * (x - fake).abs().mean()
+    return generator_loss(fake_logits).mean() + weight * (x - fake).abs().mean()
 
 
 def train_pairs(condition_of, num_steps, adversarial, batch_size=64):
@@ -1486,10 +1512,10 @@ def train_pairs(condition_of, num_steps, adversarial, batch_size=64):
         c = condition_of(x)
         fake = g(c, torch.randn_like(c))
         if adversarial:
-            real_logits = d(torch.cat([c, x], 1))
-            fake_logits = d(torch.cat([c, fake.detach()], 1))
-            descend(d_adam, discriminator_loss(real_logits, fake_logits))
-            loss = pix_loss(fake, x, d(torch.cat([c, fake], 1)))
+            real_logits = pair_logits(d, c, x)
+            fake_logits = pair_logits(d, c, fake.detach())
+            descend(d_adam, discriminator_loss(real_logits, fake_logits).mean())
+            loss = pix_loss(fake, x, pair_logits(d, c, fake))
         else:
             loss = (x - fake).square().mean()
         descend(g_adam, loss)
@@ -1500,14 +1526,16 @@ edge_g = train_pairs(edges, P.pair_steps, adversarial=True)
 edge_mean = train_pairs(edges, P.pair_steps, adversarial=False)
 half_g = train_pairs(upper_half, P.pair_steps, adversarial=True)
 half_mean = train_pairs(upper_half, P.pair_steps, adversarial=False)
+ground_mean = train_pairs(textured, P.pair_steps // 2, adversarial=False)
 
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** generators that ignore their noise: with a pixel loss beside it, $z$ has little to say, and two draws for one condition look alike.
+**Watch for** generators that ignore their noise: with a pixel loss beside it, $z$ has little to say.
+Two draws of a perfect sampler for one condition are as far apart as a draw and the truth; two draws of ours are not, as the check of the spread says.
 ```
 
-Edges all but fix the digit, so there is little to average, and the two networks draw nearly the same.
+Edges all but fix the digit, so there is little to average, and the two networks draw more alike than where half of the digit is missing.
 The lower half of a digit is not fixed by the upper one: this is *in-painting*, a conditional generation like the others, with the known pixels as the condition.
 Ink at 14 x 14 is mostly white or black; we measure the share of *grey* pixels, between 0.1 and 0.9, in the half that was missing.
 """
@@ -1515,11 +1543,11 @@ Ink at 14 x 14 is mostly white or black; we measure the share of *grey* pixels, 
 
 # %%
 @torch.no_grad()
-def translate(g, condition_of):
-    """One draw for each of the first 2,000 test images, which are cut at 14 x 14."""
+def translate(g, condition_of, draw=0):
+    """One draw for each of the first 2,000 test images at 14 x 14."""
     c = condition_of(test_14[:2000])
-    noise = torch.randn(c.shape, generator=torch.Generator().manual_seed(run.seed))
-    return g(c, noise.to(run.device))
+    noise = torch.Generator().manual_seed(run.seed + draw)
+    return g(c, torch.randn(c.shape, generator=noise).to(run.device))
 
 
 def grey_share(x):
@@ -1549,12 +1577,19 @@ mse = {
     name: (images - painted["truth"])[..., 7:, :].square().mean((1, 2, 3))
     for name, images in painted.items()
 }
-_ = run.record(
+run.record(
     "inpainting_squared_error_ratio",
     mse["pix2pix"].mean() / mse["squared_error"].mean(),
     unit="1",
-    protocol=f"pix2pix over least squares, {how}; "
-    "2 for a perfect sampler over a perfect mean",
+    protocol=f"pix2pix over least squares, {how}; 2 for a perfect sampler over a perfect mean",
+)
+apart = painted["pix2pix"] - translate(half_g, upper_half, draw=1)
+spread = apart[..., 7:, :].square().mean() / mse["pix2pix"].mean()
+_ = run.record(
+    "inpainting_spread_of_draws",
+    spread,
+    unit="1",
+    protocol=f"squared distance of two draws for one condition over squared error, {how}; 1 for a perfect sampler",
 )
 
 # %% tags=["check"]
@@ -1568,6 +1603,8 @@ checks.close(
 )
 a = torch.tensor([0.2, -0.4]).double()
 off = pix_loss(torch.tensor([0.1]).double(), torch.tensor([0.4]).double(), a)
+same = translate(half_g, upper_half)
+checks.close("the same noise: the same draw", same, painted["pix2pix"], atol=1e-6)
 checks.close(
     "pix2pix loss, error 0.3, weight 5",
     off,
@@ -1577,13 +1614,14 @@ checks.close(
 if run.on_mnist and run.profile != "smoke":
     fewer = (grey["pix2pix"].mean() / grey["squared_error"].mean()).item()
     checks.at_most("share of grey, pix2pix over least squares", fewer, 0.8)
-    of_edges = (translate(edge_mean, edges) - painted["truth"]).square().mean()
+    checks.at_most("spread of draws, 1 for a perfect sampler", spread, 0.2)
+    drawn = {name: translate(g, edges) for name, g in (("g", edge_g), ("m", edge_mean))}
+    of_edges = (drawn["m"] - painted["truth"]).square().mean()
     of_halves = (painted["squared_error"] - painted["truth"]).square().mean()
     checks.ordered("least squares", {"edges": of_edges, "halves": of_halves})
-    checks.ordered(
-        "squared error",
-        {"squares": mse["squared_error"].mean(), "pix2pix": mse["pix2pix"].mean()},
-    )
+    of_edges = (drawn["g"] - drawn["m"]).square().mean()
+    of_halves = (painted["pix2pix"] - painted["squared_error"]).square().mean()
+    checks.ordered("two networks apart", {"edges": of_edges, "halves": of_halves})
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "In-painting of test digits. From top: what is known, least squares alone, pix2pix, the truth.", "name": "fig-cg-paint"}, "image": {"alt": "Four rows of sixteen digits. In the second row the lower halves are grey smears, in the third they are black strokes, some of them broken, some ending in another digit than the truth in the fourth row."}}
 fig, ax = plt.subplots(figsize=(7.2, 1.9))
@@ -1607,7 +1645,35 @@ _ = plotting.image_grid(torch.cat([r[:16, 0].cpu() for r in rows]), columns=16, 
 r"""
 The halves that pix2pix draws have fewer grey pixels than those of least squares, and their squared error is larger: {eq}`eq-cg-twice` asks for a factor of two from a perfect sampler.
 Some of its digits are crisp and wrong: a sampler invents, and where an invention does harm, a grey smear is the more honest answer.
+
+The last task of {numref}`fig-cg-problem`: the digit without its ground.
+The network sees new waves in every batch, so it cannot learn them by heart.
+For each pixel the picture $x + (1 - x)\, t$ gives one number for two unknown greys, that of the digit and that of the ground; knowledge of what digits and waves look like must decide.
 """
+
+# %%
+noisy = textured(test_14[:2000])
+removed = translate(ground_mean, lambda x: noisy)
+ground_mse = (removed - test_14[:2000]).square().mean((1, 2, 3))
+before_mse = (noisy - test_14[:2000]).square().mean((1, 2, 3))
+_ = run.record(
+    "ground_squared_error_ratio",
+    ground_mse.mean() / before_mse.mean(),
+    unit="1",
+    protocol="squared error after removal of the ground over that before, "
+    f"{P.pair_steps // 2} steps of least squares, first {len(noisy):,} test images",
+)
+
+# %% tags=["check"]
+checks.at_least("a ground makes brighter, if anything", noisy - test_14[:2000], -1e-6)
+if run.on_mnist and run.profile != "smoke":
+    ratio = ground_mse.mean() / before_mse.mean()
+    checks.at_most("squared error, after over before", ratio, 0.25)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The ground removed. From top: test digits on waves, what least squares makes of them, the truth.", "name": "fig-cg-ground"}, "image": {"alt": "Three rows of sixteen pictures: digits on wavy stripes; the same digits on black, a little soft; the digits themselves."}}
+fig, ax = plt.subplots(figsize=(7.2, 1.45))
+rows = torch.cat([r[:16, 0].cpu() for r in (noisy, removed, test_14)])
+_ = plotting.image_grid(rows, columns=16, ax=ax)
 
 # %% [markdown]
 r"""
@@ -1633,14 +1699,17 @@ def padding_for(kernel_size, stride):
 def check_padding(answer):
     if answer(4, 2) is None:
         return print("not yet")
-    found = []
+    found, smallest = [], []
     for kernel_size, stride in [(k, s) for s in (2, 3, 4) for k in range(s, 9)]:
         padding, extra = answer(kernel_size, stride)
         layer = nn.ConvTranspose1d(
             1, 1, kernel_size, stride, padding=padding, output_padding=extra
         )
         found += [layer(torch.zeros(1, 1, n)).shape[-1] / n - stride for n in (7, 10)]
+        # One less padding would need two less of the output padding.
+        smallest.append(padding == 0 or extra < 2)
     checks.close("factor minus stride, every case", found, [0.0] * len(found))
+    checks.true("no smaller padding would do", all(smallest))
     return print("right")
 
 
@@ -1789,7 +1858,7 @@ r"""
 ```
 In the third row of {numref}`fig-cg-problem` the picture is $x + (1 - x)\, t$ with a texture $t < 1$.
 Write `remove(picture, texture)`, which gives $x$ exactly when the texture is known.
-Why does a network have to learn something when it is not?
+What does a network have to learn when it is not?
 ```{exercise-end}
 ```
 """
@@ -1831,9 +1900,8 @@ check_remove(remove)
 
 # %% [markdown]
 r"""
-Without $t$ there is one equation for two unknown greys in each pixel: only knowledge of what digits and waves look like decides.
-Call `train_pairs` with `lambda x: on_texture(x, stripes(len(x), 14))` as the condition, and look at the result.
-(`stripes` gives the same waves at each call; draw new ones if the network is to work on other grounds.)
+Without $t$ there is one equation for two unknown greys in each pixel, and this is why the network of {numref}`fig-cg-ground` had to learn what digits and waves look like.
+Give it other grounds than waves, and look at what it takes for ink.
 ````{solution-end}
 ````
 """
@@ -1844,9 +1912,9 @@ r"""
 
 1. Shapes follow from {eq}`eq-cg-transposed`; a transposed convolution is $C^\top$, and its overlap is even exactly if $s$ divides $k$ ({numref}`fig-cg-overlap`).
 2. With the label in both networks the value is a mean of Jensen-Shannon divergences, {eq}`eq-cg-optimal`; with a blind discriminator every order of equally frequent labels is optimal ({numref}`fig-cg-sheet`).
-3. $K$ class logits make a discriminator, {eq}`eq-cg-semi`; how much unlabelled points help is recorded on the [results page](../book/results.md).
+3. $K$ class logits make a discriminator, {eq}`eq-cg-semi`; unlabelled points help it on the moons ({numref}`fig-cg-semi`), by how much is recorded on the [results page](../book/results.md).
 4. At the optimum of {eq}`eq-cg-bigan` the encoder inverts the generator; a cycle that closes, {eq}`eq-cg-cycle`, leaves the map open ({numref}`fig-cg-cycle`).
-5. A pixel loss draws means or medians, {eq}`eq-cg-pixel`; a discriminator makes strokes crisp ({numref}`fig-cg-paint`) and doubles the squared error, {eq}`eq-cg-twice`.
+5. A pixel loss draws means or medians, {eq}`eq-cg-pixel`; a discriminator makes strokes crisp ({numref}`fig-cg-paint`) and raises the squared error, by a factor of 2 for a perfect sampler, {eq}`eq-cg-twice`.
 
 **Reading:** {cite:t}`goodfellow2016`, section 20.10.4, for the place of GANs among generative models; {cite:t}`raschka2022`, chapter 17, for a convolutional GAN built step by step in PyTorch (the code is in the repository `rasbt/machine-learning-book`); {cite:t}`babcock2021`, chapter 6, for conditional GANs; {cite:t}`isola2017` for pictures of every task in the first table.
 Where the lecture notes behind this page are imprecise stands on the [errata page](../book/errata.md).

@@ -26,7 +26,7 @@ At the end of this lecture you will be able to
 
 - **You need** [a GAN on MNIST](gan_mnist.ipynb) for what the two networks do; expectations as integrals, the chain rule, eigenvalues of a 2 x 2 matrix, some PyTorch.
 - **Sources:** {cite:t}`goodfellow2014`, {cite:t}`arjovsky2017a`, {cite:t}`lin1991`, {cite:t}`mescheder2018`, {cite:t}`metz2017`.
-- **Time:** a page to read in an hour and a half; it computes for about a minute on two cores.
+- **Time:** a page to read in an hour and a half; it computes for about two minutes on two cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]
@@ -41,7 +41,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
 
 # %% tags=["imports"]
 import math
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import dgm
 from dgm import checks, plotting
@@ -50,9 +50,9 @@ from dgm.models.gan import discriminator_loss, generator_loss
 import matplotlib.pyplot as plt
 import numpy as np
 import sympy
-from scipy.stats import ncx2
 import torch
 import torch.nn.functional as F
+from scipy.stats import ncx2
 from torch import nn
 
 # %% tags=["parameters"]
@@ -202,7 +202,9 @@ checks.close(
 )
 shifted = log_normal(x, 0.01)
 # The next term of the series is of relative size d^2.
-checks.close("JS / d^2 at d = 0.01", jensen_shannon(zero, shifted) / 1e-4, 1 / 8, rtol=1e-3)
+checks.close(
+    "JS / d^2 at d = 0.01", jensen_shannon(zero, shifted) / 1e-4, 1 / 8, rtol=1e-3
+)
 checks.close(
     "JS is symmetric",
     jensen_shannon(wide, zero),
@@ -233,7 +235,9 @@ def js_of_tables(p, q):
     return 0.5 * (p * (p / m).log() + q * (q / m).log()).sum(-1)
 
 
-triples = torch.distributions.Dirichlet(torch.full((4,), 0.5).double()).sample((3, P.num_tables))
+triples = torch.distributions.Dirichlet(torch.full((4,), 0.5).double()).sample(
+    (3, P.num_tables)
+)
 triples = triples.clamp(min=1e-12)
 a, b, c = triples / triples.sum(-1, keepdim=True)
 sides = torch.stack([js_of_tables(a, b), js_of_tables(b, c), js_of_tables(a, c)])
@@ -248,7 +252,9 @@ def broken(lengths):
 
 
 checks.close("triples whose square roots break the triangle", broken(sides.sqrt()), 0)
-checks.at_least("triples that break it without the root", broken(sides), P.num_tables / 20)
+checks.at_least(
+    "triples that break it without the root", broken(sides), P.num_tables / 20
+)
 checks.at_most("largest JS", sides.max(), math.log(2))
 
 # %% [markdown]
@@ -477,7 +483,9 @@ def discriminator_gap(log_p_r, log_p_g, logits):
 # %% tags=["check"]
 best = best_logits(log_p_r, log_p_g)
 p_r, p_g = log_p_r.exp(), log_p_g.exp()
-checks.close("sigmoid of the log-ratio", torch.sigmoid(best), p_r / (p_r + p_g), atol=1e-12)
+checks.close(
+    "sigmoid of the log-ratio", torch.sigmoid(best), p_r / (p_r + p_g), atol=1e-12
+)
 best_value = value(log_p_r, log_p_g, best)
 for logits, name in (
     (some_logits, "a logistic line"),
@@ -531,12 +539,16 @@ def value_over_noise(psi):
     def logits(points):
         return log_normal(points) - log_normal(points, psi)
 
-    return weights @ log_d(logits(z_grid)) + weights @ log_one_minus_d(logits(generated))
+    return weights @ log_d(logits(z_grid)) + weights @ log_one_minus_d(
+        logits(generated)
+    )
 
 
 separations = (0.0, 0.5, 2.0, 6.0)
 errors = [
-    value_over_noise(psi) - (2 * jensen_shannon(zero, log_normal(x, psi)) - 2 * math.log(2)) for psi in separations
+    value_over_noise(psi)
+    - (2 * jensen_shannon(zero, log_normal(x, psi)) - 2 * math.log(2))
+    for psi in separations
 ]
 identity_error = run.record(
     "identity_max_error",
@@ -596,7 +608,9 @@ def best_line(psi, newton_steps=12):
     for _ in range(newton_steps):
         d = torch.sigmoid(ab @ basis)
         gradient = integral(basis * (log_q.exp() * d - log_p.exp() * (1 - d))) / 2
-        curvature = (basis * log_mixture(log_p, log_q).exp() * d * (1 - d)) @ basis.T * dx
+        curvature = (
+            (basis * log_mixture(log_p, log_q).exp() * d * (1 - d)) @ basis.T * dx
+        )
         ab = ab - torch.linalg.solve(curvature, gradient)
     return -value(log_p, log_q, ab @ basis) / 2, ab
 
@@ -608,17 +622,23 @@ cross_entropies = torch.stack([best_line(psi)[0] for psi in psis])
 log_m, d_best = log_mixture(log_p_r, log_p_g), torch.sigmoid(best)
 js = jensen_shannon(log_p_r, log_p_g)
 coin_entropy = -(d_best * log_d(best) + (1 - d_best) * log_one_minus_d(best))
-checks.close("H[Y] - H[Y|X]", math.log(2) - integral(log_m.exp() * coin_entropy), js, atol=1e-12)
+checks.close(
+    "H[Y] - H[Y|X]", math.log(2) - integral(log_m.exp() * coin_entropy), js, atol=1e-12
+)
 joint = torch.stack([log_p_r, log_p_g]) + math.log(0.5)
 product = log_m + math.log(0.5)
 checks.close("KL of joint and product", kl(joint, product).sum(), js, atol=1e-12)
 for psi in (0.5, 1.5, 3.0):
     ce, ab = best_line(psi)
     js_psi = jensen_shannon(zero, log_normal(x, psi))
-    checks.close(f"psi = {psi}: log 2 - CE of the line", math.log(2) - ce, js_psi, atol=1e-12)
+    checks.close(
+        f"psi = {psi}: log 2 - CE of the line", math.log(2) - ce, js_psi, atol=1e-12
+    )
     checks.close(f"psi = {psi}: the line", ab, [psi**2 / 2, -psi], atol=1e-9)
 best_psi = psis[cross_entropies.argmax()]
-checks.close("the generator that the classifier finds hardest", best_psi, 0.0, atol=1e-12)
+checks.close(
+    "the generator that the classifier finds hardest", best_psi, 0.0, atol=1e-12
+)
 
 # %% [markdown]
 r"""
@@ -689,7 +709,9 @@ fixed, through = (
 )
 
 # %% tags=["check"]
-checks.close("d(2 JS)/dpsi, D* fixed, against through everything", fixed, through, atol=1e-12)
+checks.close(
+    "d(2 JS)/dpsi, D* fixed, against through everything", fixed, through, atol=1e-12
+)
 checks.close("its value, to three digits", fixed, 0.398, atol=5e-4)
 
 
@@ -779,7 +801,9 @@ js_path = [jensen_shannon(bimodal(x), log_normal(x, *point)).item() for point in
 
 # %% tags=["check"]
 moments = torch.tensor(path[-1])
-by_fit = torch.tensor(fit(lambda log_p: jensen_shannon(bimodal(x), log_p), mean=0.5, std=1.0))
+by_fit = torch.tensor(
+    fit(lambda log_p: jensen_shannon(bimodal(x), log_p), mean=0.5, std=1.0)
+)
 checks.close("mean and standard deviation at the end", moments, by_fit, atol=1e-3)
 checks.at_most("largest rise of JS in any step", np.diff(js_path).max(), 1e-12)
 checks.at_least("JS at the start", js_path[0], 0.98 * math.log(2))
@@ -788,7 +812,7 @@ checks.at_least("mean after 30 steps, of 4 at first", path[30][0], 2.5)
 checks.at_least("std after 30 steps, of 0.5 at first", path[30][1], 2.5)
 
 # %% tags=["plot", "hide-input"]
-shown = [0, 10, 20, 30, 40, 45, 50, 55, 60, 65, 70, 80, 90, 100, 120, 150, 250]
+shown = [0, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80, 100, 150, 250]
 line = torch.linspace(-4, 6.5, 400, dtype=torch.float64)
 
 
@@ -913,7 +937,10 @@ def trained_on_the_line(steps, batch_size=256):
 
 
 untrained, trained = trained_on_the_line(P.line_steps)
-gaps = [discriminator_gap(log_p_r, log_p_g, logits).item() for logits in (untrained, trained)]
+gaps = [
+    discriminator_gap(log_p_r, log_p_g, logits).item()
+    for logits in (untrained, trained)
+]
 _ = run.record(
     "discriminator_gap",
     gaps[1],
@@ -1000,8 +1027,12 @@ left.set(xlabel="x", ylabel="D(x)", ylim=(0, 1.45), yticks=(0, 0.5, 1))
 left.legend(loc="upper right", ncol=2, columnspacing=1)
 classes = (torch.sigmoid(trained) * 10).long().clamp(0, 9)
 real_mass = torch.stack([integral(log_p_r.exp() * (classes == k)) for k in range(10)])
-all_mass = torch.stack([integral((log_p_r.exp() + log_p_g.exp()) * (classes == k)) for k in range(10)])
-said = torch.stack([integral((p_r + p_g) * torch.sigmoid(trained) * (classes == k)) for k in range(10)])
+all_mass = torch.stack(
+    [integral((log_p_r.exp() + log_p_g.exp()) * (classes == k)) for k in range(10)]
+)
+said = torch.stack(
+    [integral((p_r + p_g) * torch.sigmoid(trained) * (classes == k)) for k in range(10)]
+)
 seen = all_mass > 1e-3
 right.plot([0, 1], [0, 1], "k--", linewidth=1)
 right.plot(
@@ -1077,8 +1108,12 @@ checks.close(
     generator_loss(logit_axis),
     atol=1e-14,
 )
-checks.close("saturating at -10", slope_in_logit(saturating, -10.0), -4.54e-5, rtol=1e-3)
-checks.close("non-saturating at -10", slope_in_logit(non_saturating, -10.0), -0.99995, atol=1e-5)
+checks.close(
+    "saturating at -10", slope_in_logit(saturating, -10.0), -4.54e-5, rtol=1e-3
+)
+checks.close(
+    "non-saturating at -10", slope_in_logit(non_saturating, -10.0), -0.99995, atol=1e-5
+)
 logit, step = torch.tensor(-1.0, dtype=torch.float64), 0.4
 d_after = {
     "down log D": torch.sigmoid(logit - step * slope_in_logit(log_d, -1.0)),
@@ -1145,7 +1180,9 @@ checks.close(
     1 - 0.398,
     atol=5e-4,
 )
-reward_g = -(weights @ non_saturating(best_logits(log_normal(z_grid + 1), log_normal(z_grid))))
+reward_g = -(
+    weights @ non_saturating(best_logits(log_normal(z_grid + 1), log_normal(z_grid)))
+)
 reward_d = value_over_noise(1.0)
 checks.at_least("sum of the two rewards, not zero", abs(reward_g + reward_d), 0.1)
 
@@ -1167,15 +1204,21 @@ The distance over which mass has to be moved has no such ceiling; the [lecture o
 # %%
 distances = torch.linspace(0, 10, 101, dtype=torch.float64)
 values = torch.stack([value_over_noise(d) for d in distances])
-slopes_saturating = torch.tensor([slope_with_d_fixed(d.item(), saturating) for d in distances])
-slopes_other = torch.tensor([slope_with_d_fixed(d.item(), non_saturating) for d in distances])
+slopes_saturating = torch.tensor(
+    [slope_with_d_fixed(d.item(), saturating) for d in distances]
+)
+slopes_other = torch.tensor(
+    [slope_with_d_fixed(d.item(), non_saturating) for d in distances]
+)
 
 # %% tags=["check"]
 bound = 2 * math.log(2) * torch.exp(-(distances**2) / 8)
 checks.at_most("L(G, D*) at distances from 0 to 10", values, 1e-12)
 checks.at_most("minus L(G, D*) - bound", -values - bound, 1e-12)
 checks.at_most("saturating slope at d = 8", slopes_saturating[80], 1e-3)
-checks.close("non-saturating slope at d = 8, almost d", slopes_other[80], 8.0, atol=1e-3)
+checks.close(
+    "non-saturating slope at d = 8, almost d", slopes_other[80], 8.0, atol=1e-3
+)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Value of the game with the best discriminator (left), and slopes of the two generator losses there (right, logarithmic), against the distance of two unit Gaussians.", "name": "fig-js-pinned"}, "image": {"alt": "Left: a curve that rises from minus 1.39 at distance zero and is flat at zero from a distance of six on. Right: the saturating slope rises to a maximum near a distance of two and then falls by many orders of magnitude; the non-saturating slope grows steadily."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4))
@@ -1197,14 +1240,18 @@ def pinned_frame(d):
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3), width_ratios=(1.6, 1))
     left.plot(line, log_normal(line).exp(), label="data")
     left.plot(line, log_normal(line, d).exp(), label="generator")
-    left.plot(line, torch.sigmoid(log_normal(line) - log_normal(line, d)), label=r"$D^*$")
+    left.plot(
+        line, torch.sigmoid(log_normal(line) - log_normal(line, d)), label=r"$D^*$"
+    )
     left.set(xlabel="x", ylabel="density; probability", ylim=(0, 1.05))
     left.legend(loc="upper right")
     right.plot(distances, values)
     right.plot(d, value_over_noise(d), "o", color="black")
     plotting.reference_line(right, 0.0, "0", side="left")
     slope = slope_with_d_fixed(float(d), saturating)
-    right.set(xlabel=f"distance d\n(slope {slope:.1e})", ylabel="L (nats)", ylim=(-1.5, 0.2))
+    right.set(
+        xlabel=f"distance d\n(slope {slope:.1e})", ylabel="L (nats)", ylim=(-1.5, 0.2)
+    )
     return fig
 
 
@@ -1298,7 +1345,10 @@ def in_the_plane(*, noise=0.0, annealed=False, gamma=0.0, batch_size=64):
         blobs = [blob(centre, P.num_networks, batch_size) for centre in (-1.5, 1.5)]
         real, generated = noisy(sigma, *blobs)
         if step in recorded_steps:
-            pulls = [generator_pull(discriminator, generated, f) for f in (saturating, non_saturating)]
+            pulls = [
+                generator_pull(discriminator, generated, f)
+                for f in (saturating, non_saturating)
+            ]
             lengths[step] = [pull.norm(dim=-1).mean(-1).cpu() for pull in pulls]
         if step in snapshots:
             pictures[step] = look(discriminator, generated)
@@ -1363,7 +1413,9 @@ A network of finite size after a finite training is not the best one; we allow 2
 slope = 3 / 1.09
 at_generated = weights @ torch.sigmoid(-slope * (1.5 + 1.09**0.5 * z_grid))
 pull_with_noise = slope * at_generated.item()
-late_pulls = [pulls[0] for step, pulls in with_noise.items() if step > P.plane_steps / 8]
+late_pulls = [
+    pulls[0] for step, pulls in with_noise.items() if step > P.plane_steps / 8
+]
 measured_pull = torch.stack(late_pulls).mean()
 penalty_over_plain = lengths_of(with_penalty)[-1] / lengths_of(plain)[-1]
 _ = run.record(
@@ -1392,11 +1444,15 @@ for which, spot in zip(("data", "samples"), spots, strict=True):
 fallen = [falling(0.5, step, 100) for step in (0, 40, 80, 100)]
 checks.close("noise at 0, 40, 80, 100 steps of 100", fallen, [0.5, 0.25, 0, 0])
 if run.profile != "smoke":
-    # The bounds hold for eight seeds, of eight networks each.
+    # Bounds with a margin to what several seeds gave, of eight networks each.
     curves = (plain, with_noise, noise_falls, with_penalty)
     dead, noise_end, fall_end, penalty_end = (lengths_of(c)[-1] for c in curves)
-    checks.at_least("plain: largest pull over the last", lengths_of(plain).max() / dead, 100)
-    checks.at_least("non-saturating over saturating", lengths_of(plain, 1)[-1] / dead, 100)
+    checks.at_least(
+        "plain: largest pull over the last", lengths_of(plain).max() / dead, 100
+    )
+    checks.at_least(
+        "non-saturating over saturating", lengths_of(plain, 1)[-1] / dead, 100
+    )
     checks.close("pull with noise", measured_pull, pull_with_noise, rtol=0.2)
     checks.at_least("noise that stays, over noise that falls", noise_end / fall_end, 30)
     checks.at_least("with penalty over without", penalty_over_plain, 3)
@@ -1426,7 +1482,7 @@ With the penalty the gradient ends more than three times as long as without, but
 {numref}`fig-js-heat` shows the three discriminators.
 """
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One discriminator early, in the middle and at the end of its training: D(x) from 0 (dark) to 1 (light), generated samples, and the pull of the saturating loss on them, one scale for all. Upper row: plain; middle: instance noise that falls to zero; lower: gradient penalty. Circles: data at two standard deviations, without noise.", "name": "fig-js-heat"}, "image": {"alt": "Nine heat maps of a plane, light left and dark right. In each row the change from light to dark is gradual at first and a cliff at the end. With noise the samples are scattered in the middle of the training, and their arrows are the longest there; at the end no row has arrows that can be seen."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One discriminator early, in the middle and at the end of its training: D(x) from 0 (dark) to 1 (light), generated samples, and the pull of the saturating loss on them, one scale for all. Upper row: plain; middle: instance noise that falls to zero; lower: gradient penalty. Circles: data at two standard deviations, without noise.", "name": "fig-js-heat"}, "image": {"alt": "Nine heat maps of a plane, at the end light left and dark right. In each row the first map has no order yet, the second changes gradually from light to dark, and the last has a cliff in the middle. With noise the samples are scattered until the noise is gone. At the end no row has arrows that can be seen."}}
 fig, axes = plt.subplots(3, 3, figsize=(7.4, 4.6), sharex=True, sharey=True)
 films = {"plain": pictures, "noise falls": pictures_noise, "penalty": pictures_penalty}
 for row, (name, film) in zip(axes, films.items(), strict=True):
@@ -1510,13 +1566,21 @@ for name, kwargs in players.items():
 
 # %% tags=["check"]
 eta = 0.1
-checks.close("one round, simultaneous", round_matrix(eta), [[1, -eta], [eta, 1]], atol=1e-15)
+checks.close(
+    "one round, simultaneous", round_matrix(eta), [[1, -eta], [eta, 1]], atol=1e-15
+)
 by_text = [[1, -eta], [eta, 1 - eta**2]]
-checks.close("one round, alternating", round_matrix(eta, alternating=True), by_text, atol=1e-15)
+checks.close(
+    "one round, alternating", round_matrix(eta, alternating=True), by_text, atol=1e-15
+)
 checks.close("simultaneous: |lambda|", modulus(eta), 1.00499, atol=5e-6)
 for eta in (0.1, 0.5, 1.0, 1.9):
-    checks.close(f"eta = {eta}: simultaneous", modulus(eta), math.sqrt(1 + eta**2), rtol=1e-12)
-    checks.close(f"eta = {eta}: alternating", modulus(eta, alternating=True), 1.0, rtol=1e-7)
+    checks.close(
+        f"eta = {eta}: simultaneous", modulus(eta), math.sqrt(1 + eta**2), rtol=1e-12
+    )
+    checks.close(
+        f"eta = {eta}: alternating", modulus(eta, alternating=True), 1.0, rtol=1e-7
+    )
 checks.at_least("eta = 2.1: alternating", modulus(2.1, alternating=True), 1.1)
 damped = math.sqrt((1 - 0.1 * 0.3) ** 2 + 0.1**2)
 checks.close("with a penalty: |lambda|", modulus(0.1, gamma=0.3), damped, rtol=1e-12)
@@ -1526,7 +1590,15 @@ checks.close("distance after 150 rounds", radius, (1 + 0.1**2) ** 75, rtol=1e-12
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "150 rounds of the bilinear game with step size 0.1, from the black point. The cross is the equilibrium, a saddle of v = a b: no hill and no valley.", "name": "fig-js-orbits"}, "image": {"alt": "A plane shaded by the value of the game, high in two opposite quadrants and low in the two others. On it three curves from one point: a spiral outwards, a closed ring, and a spiral inwards to the centre."}}
 fig, ax = plt.subplots(figsize=(5.6, 4.4))
 side = np.linspace(-3.6, 3.6, 121)
-saddle = ax.contourf(side, side, np.outer(side, side), levels=12, cmap="coolwarm", alpha=0.4)
+saddle = ax.contourf(
+    side,
+    side,
+    np.outer(side, side),
+    levels=np.linspace(-3, 3, 13),
+    cmap="coolwarm",
+    alpha=0.5,
+    extend="both",
+)
 fig.colorbar(saddle, ax=ax, label="value v of the game")
 for (name, orbit), style in zip(orbits.items(), ("-", "--", "-."), strict=True):
     ax.plot(*orbit.T, style, label=name)
@@ -1563,7 +1635,9 @@ def train_line(num_steps_d, *, psi=2.0, rate_d=0.3, rate_g=0.3, num_rounds=120):
                 torch.sigmoid(b @ basis_real),
                 torch.sigmoid(b @ basis_generated),
             )
-            ascent = basis_real @ (weights * (1 - d_real)) - basis_generated @ (weights * d_generated)
+            ascent = basis_real @ (weights * (1 - d_real)) - basis_generated @ (
+                weights * d_generated
+            )
             b = b + rate_d * ascent
         d_generated = torch.sigmoid(b @ basis_generated)
         psi = psi + rate_g * (weights @ d_generated * b[1]).item()  # down log(1 - D)
@@ -1574,7 +1648,9 @@ def train_line(num_steps_d, *, psi=2.0, rate_d=0.3, rate_g=0.3, num_rounds=120):
 line_paths = {num: train_line(num) for num in (1, 5, 20)}
 exact_path = [2.0]
 for _ in range(120):
-    exact_path.append(exact_path[-1] - 0.3 * slope_with_d_fixed(exact_path[-1], saturating))
+    exact_path.append(
+        exact_path[-1] - 0.3 * slope_with_d_fixed(exact_path[-1], saturating)
+    )
 
 # %% tags=["check"]
 distance = {num: np.abs(path - exact_path).max() for num, path in line_paths.items()}
@@ -1586,11 +1662,15 @@ over = {f"{num} steps": line_paths[num].min() for num in (1, 5)}
 checks.ordered("the lowest psi", over)
 crossings = (np.diff(np.sign(line_paths[1])) != 0).sum()
 checks.at_least("one step: times that psi crosses the data", crossings, 3)
-checks.ordered("psi of the exact path", {"last": exact_path[-1], "first": exact_path[0]})
+checks.ordered(
+    "psi of the exact path", {"last": exact_path[-1], "first": exact_path[0]}
+)
 parts = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.1, 0.2, 0.7]).double()
 shares = torch.linspace(0, 1, 21, dtype=torch.float64)[:, None]
 along_mixtures = js_of_tables(parts[0], shares * parts[0] + (1 - shares) * parts[1])
-checks.at_least("JS along mixtures: least second difference", np.diff(along_mixtures, 2), 0)
+checks.at_least(
+    "JS along mixtures: least second difference", np.diff(along_mixtures, 2), 0
+)
 checks.at_most("L along psi: least second difference", np.diff(values, 2).min(), -1e-3)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean of the generator in the one-dimensional GAN, for 1, 5 and 20 steps of the discriminator in each round, and with the best discriminator (dashed). The data are at zero.", "name": "fig-js-inner"}, "image": {"alt": "Four curves that start at two. With one step the curve swings through zero and back several times; with five it overshoots less; with twenty it lies near the dashed curve, which falls to zero without crossing it."}}
@@ -1620,19 +1700,33 @@ We try, with the data $\mathcal{N}(0, 1)$, a generator that starts as $\mathcal{
 # %%
 tries = {}
 for frozen in (True, False):
-    tries[frozen] = np.array(list(descend(log_normal, 1.0, 2.0, steps=400, objective=non_saturating, frozen=frozen)))
+    tries[frozen] = np.array(
+        list(
+            descend(
+                log_normal, 1.0, 2.0, steps=400, objective=non_saturating, frozen=frozen
+            )
+        )
+    )
 # D* between N(0, 1) and N(1, 4) has its largest logit, -x^2/2 + (x - 1)^2/8, at -1/3.
 peak = -1 / 3
 
 # %% tags=["check"]
 logits = best_logits(zero, log_normal(x, 1.0, 2.0))
-checks.close("where the frozen discriminator is highest", x[logits.argmax()], peak, atol=dx)
+checks.close(
+    "where the frozen discriminator is highest", x[logits.argmax()], peak, atol=dx
+)
 checks.close("frozen: mean after 400 steps", tries[True][-1, 0], peak, atol=1e-3)
-checks.at_most("frozen: standard deviation, where that of the data is 1", tries[True][-1, 1], 0.25)
-checks.at_most("frozen: its largest rise after step 100", np.diff(tries[True][100:, 1]).max(), 0)
+checks.at_most(
+    "frozen: standard deviation, where that of the data is 1", tries[True][-1, 1], 0.25
+)
+checks.at_most(
+    "frozen: its largest rise after step 100", np.diff(tries[True][100:, 1]).max(), 0
+)
 checks.close("following: mean and std", tries[False][-1], [0.0, 1.0], atol=1e-3)
 points = {"following": tries[False][-1], "start": (1.0, 2.0), "frozen": tries[True][-1]}
-js_of = {name: jensen_shannon(zero, log_normal(x, *point)) for name, point in points.items()}
+js_of = {
+    name: jensen_shannon(zero, log_normal(x, *point)) for name, point in points.items()
+}
 checks.ordered("JS at the end", js_of)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Standard deviation of a generator trained against a frozen discriminator, and against one that follows it. Dashed: that of the data.", "name": "fig-js-frozen"}, "image": {"alt": "Two curves that start at two. The frozen one falls towards zero, the following one settles at one."}}
@@ -1640,7 +1734,9 @@ fig, ax = plt.subplots()
 ax.plot(tries[True][:, 1], label="frozen discriminator")
 ax.plot(tries[False][:, 1], "--", label="discriminator that follows")
 plotting.reference_line(ax, 1.0, "data")
-ax.set(xlabel="step of the generator", ylabel="standard deviation of $p_g$", ylim=(0, 2.05))
+ax.set(
+    xlabel="step of the generator", ylabel="standard deviation of $p_g$", ylim=(0, 2.05)
+)
 _ = ax.legend(loc="upper right")
 
 # %% [markdown]
@@ -1659,6 +1755,7 @@ Where it follows too slowly, the generator runs to the present maximum, the disc
 **We starve the discriminator of speed and watch.**
 Data are eight narrow Gaussians on a circle; generator and discriminator have two hidden layers of 64 units, noise is two-dimensional, and Adam trains both with the non-saturating loss, $2 \times 64$ samples a step.
 The generator has the learning rate $10^{-3}$, the discriminator ten times less.
+The standard deviation of a mode is 0.05, on a circle of radius 1; the [lecture on variants](gan_variants.ipynb) has a ring with narrower modes, so that its numbers and these cannot be compared.
 A *mode is found* if a sample lies within three standard deviations of it; the *quality* is the share of samples that lie so near to any mode.
 """
 
@@ -1668,6 +1765,22 @@ def modes_and_quality(samples, means, std):
     distance, nearest = torch.cdist(samples, means).min(-1)
     near = distance <= 3 * std
     return len(nearest[near].unique()), near.double().mean().item()
+
+
+# %% [markdown]
+r"""
+To find a mode costs one stray sample in 500.
+So we count, besides, the modes that are *covered*: at least a quarter of a mode's fair share of all samples, which is $500 / 8$, must lie within three standard deviations of it.
+A **control** tells what the numbers are worth: a generator that was never trained and gives a Gaussian cloud, with the covariance $(\frac12 + 0.05^2)\, I$ of the data.
+"""
+
+
+# %%
+def covered_modes(samples, means, std, share=0.25):
+    """Modes that have at least this share of len(samples) / len(means) near them."""
+    distance, nearest = torch.cdist(samples, means).min(-1)
+    counts = torch.bincount(nearest[distance <= 3 * std], minlength=len(means))
+    return (counts >= share * len(samples) / len(means)).sum().item()
 
 
 # %%
@@ -1683,7 +1796,8 @@ def ring_batch(num_networks, batch_size):
 # %% tags=["check"]
 exact_samples = torch.from_numpy(ring.sample(P.num_draws, rng=run.rng))
 exact_means = torch.from_numpy(ring.means)
-found, quality = modes_and_quality(exact_samples, exact_means, ring.std)
+exact = exact_samples, exact_means
+found, quality = modes_and_quality(*exact, ring.std)
 inside = 1 - math.exp(-4.5)  # Rayleigh's distribution at three
 error = math.sqrt(inside * (1 - inside) / P.num_draws)
 checks.close("modes of the data", found, 8)
@@ -1695,6 +1809,18 @@ checks.close(
     modes_and_quality(moved, exact_means, ring.std),
     [2, 0.75],
 )
+checks.close("modes that the data cover", covered_modes(*exact, ring.std), 8)
+# A fair share of 32 points in 8 modes is 4, and a quarter of it one point.
+repeated = exact_means[[0] * 29 + [1, 2, 2]]
+checks.close(
+    "modes with one of 32 points", covered_modes(repeated, exact_means, ring.std), 3
+)
+repeated = exact_means[[0] * 61 + [1, 2, 2]]
+checks.close(
+    "modes with two of 64 points", covered_modes(repeated, exact_means, ring.std), 2
+)
+away = repeated + torch.tensor([0.0, 3.01 * ring.std])
+checks.close("all moved away", covered_modes(away, exact_means, ring.std), 0)
 
 # %% [markdown]
 r"""
@@ -1703,7 +1829,7 @@ Four cures are tried on the same networks:
 - *equal rates*: the discriminator learns as fast as the generator;
 - *instance noise*: $\sigma$ falls from 0.3 to 0 over the first four fifths of the training;
 - *gradient penalty*: $\gamma = 0.1$;
-- *feature matching* {cite:p}`salimans2016`: the generator descends, in addition, $\lVert \mathbb{E}_{p_r} h(x) - \mathbb{E}_z h(G(z)) \rVert^2$, where $h$ is the last hidden layer of the discriminator. A point can maximise $D$, but a point cannot have the mean features of eight modes.
+- *feature matching* {cite:p}`salimans2016`: the generator descends, in addition, $\lVert \mathbb{E}_{p_r} h(x) - \mathbb{E}_z h(G(z)) \rVert^2$, where $h$ is the last hidden layer of the discriminator. A point can maximise $D$, but a point cannot have the mean features of eight modes; see {eq}`eq-variants-fm`. A feature that one has chosen oneself can instead be given to the discriminator as a further input.
 """
 
 
@@ -1716,8 +1842,12 @@ def feature_gap(discriminator, real, generated):
 
 
 def loss_of_generator(discriminator, real, generated, matching=0.0):
-    loss = non_saturating(discriminator(generated)).mean((1, 2))
-    return loss + matching * feature_gap(discriminator, real, generated) if matching else loss
+    loss = generator_loss(discriminator(generated)).mean((1, 2))
+    return (
+        loss + matching * feature_gap(discriminator, real, generated)
+        if matching
+        else loss
+    )
 
 
 # %% [markdown]
@@ -1733,18 +1863,16 @@ The step is the algorithm that everyone uses: one ascent for the discriminator, 
 
 # %%
 def train_ring(*, rate_d=1e-4, noise=0.0, gamma=0.0, matching=0.0, batch_size=64):
-    """Yields (step, generator) of num_networks independent GANs."""
+    """Yields (step, generator, discriminator) of num_networks independent GANs."""
     num = P.num_networks
     generator = MLPs(num, (2, 64, 64, 2)).to(run.device)
     discriminator = MLPs(num, (2, 64, 64, 1)).to(run.device)
     adam_g = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.999))
     adam_d = torch.optim.Adam(discriminator.parameters(), lr=rate_d, betas=(0.5, 0.999))
     for step in range(1, P.ring_steps + 1):
-        sigma = noise * max(0.0, 1 - step / (0.8 * P.ring_steps))
-        real = ring_batch(num, batch_size)
-        real = real + sigma * torch.randn_like(real)
         generated = generator(torch.randn(num, batch_size, 2, device=run.device))
-        generated = generated + sigma * torch.randn_like(generated)
+        sigma = falling(noise, step, P.ring_steps)
+        real, generated = noisy(sigma, ring_batch(num, batch_size), generated)
 
         fake = generated.detach()
         loss_d = loss_of_discriminator(discriminator, real, fake, gamma)
@@ -1756,7 +1884,7 @@ def train_ring(*, rate_d=1e-4, noise=0.0, gamma=0.0, matching=0.0, batch_size=64
         adam_g.zero_grad()
         loss_g.sum().backward()
         adam_g.step()
-        yield step, generator
+        yield step, generator, discriminator
 
 
 # %%
@@ -1771,24 +1899,52 @@ looked_at = [round(P.ring_steps * k / 40) for k in range(1, 41)]
 
 
 def follow(kwargs):
-    """Samples (times, networks, 500, 2) of the networks at the steps of `looked_at`."""
-    states = []
-    for step, generator in train_ring(**kwargs):
+    """At the steps of `looked_at`: samples (times, networks, 500, 2); how sure D is.
+
+    This is the mean of D(real) - D(generated), shape (times, networks).
+    """
+    states, sure = [], []
+    for step, generator, discriminator in train_ring(**kwargs):
         if step in looked_at:
             noise = torch.randn(P.num_networks, 500, 2, device=run.device)
             with torch.no_grad():
                 states.append(generator(noise))
-    return torch.stack(states)
+                points = ring_batch(P.num_networks, 500), states[-1]
+                d_real, d_generated = (torch.sigmoid(discriminator(p)) for p in points)
+            sure.append((d_real - d_generated).mean((1, 2)).cpu())
+    return torch.stack(states), torch.stack(sure).numpy()
 
 
 def scores(samples):
-    """Modes and quality, shape (times, networks, 2)."""
-    rows = [[modes_and_quality(s, ring_means, ring.std) for s in state] for state in samples]
+    """Modes found, quality, modes covered: shape (times, networks, 3)."""
+    rows = [
+        [
+            (
+                *modes_and_quality(s, ring_means, ring.std),
+                covered_modes(s, ring_means, ring.std),
+            )
+            for s in state
+        ]
+        for state in samples
+    ]
     return np.array(rows)
 
 
-histories = {name: follow(kwargs) for name, kwargs in cures.items()}
+# %%
+runs = {name: follow(kwargs) for name, kwargs in cures.items()}
+histories = {name: states for name, (states, _) in runs.items()}
+sureness = {name: sure for name, (_, sure) in runs.items()}
+cloud_std = math.sqrt(0.5 + ring.std**2)
+histories["control: a cloud"] = cloud_std * torch.randn_like(histories["none"])
 scored = {name: scores(samples) for name, samples in histories.items()}
+# Means over the second half of the training: found, quality, covered.
+late = {name: table[len(table) // 2 :].mean(0) for name, table in scored.items()}
+
+print("second half of the training     found   quality   covered")
+for name, table in late.items():
+    found, quality, covered = table.mean(0)
+    print(f"{name:28} {found:8.2f} {quality:9.3f} {covered:9.2f}")
+at_the_end = {name: table[-1].mean(0) for name, table in scored.items()}
 
 # %% tags=["check"]
 pair = MLPs(2, (2, 5, 1)).double()
@@ -1805,21 +1961,50 @@ checks.close(
 by_hand = F.softplus(-pair(right)).mean((1, 2)) + 2 * feature_gap(pair, left, right)
 with_matching = loss_of_generator(pair, left, right, matching=2.0)
 checks.close("loss of the generator, weight 2", with_matching, by_hand, atol=1e-8)
-late = {name: table[len(table) // 2 :, :, 0].mean(0) for name, table in scored.items()}
-ever = [
-    modes_and_quality(histories["none"][len(looked_at) // 2 :, k].reshape(-1, 2), ring_means, ring.std)[0]
-    for k in range(P.num_networks)
-]
-if run.profile != "smoke":
-    checks.at_most("no cure: modes at a time, mean over the networks", late["none"].mean(), 5)
-    checks.at_least("no cure: modes of a network over time", np.mean(ever), late["none"].mean() + 2)
-    checks.at_least("equal rates: modes", late["equal rates"].mean(), 7)
-    checks.at_least("feature matching: modes", late["feature matching"].mean(), 7)
-    quality = {name: scored[name][-1, :, 1].mean() for name in ("feature matching", "equal rates")}
-    checks.ordered("quality at the end", quality)
+state, first_steps = run.rng.bit_generator.state, {}
+for name, kwargs in cures.items():
+    torch.manual_seed(run.seed)
+    run.rng.bit_generator.state = state
+    *_, (_, generator, _) = islice(train_ring(**kwargs), 3)
+    first_steps[name] = generator.W[-1].detach()
+for name in list(cures)[1:]:
+    same = torch.equal(first_steps[name], first_steps["none"])
+    checks.true(f"{name}: the training differs from that without a cure", not same)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Modes found by the generators during the training, mean over the networks, without a cure and with each of the four.", "name": "fig-js-modes"}, "image": {"alt": "Five curves between zero and eight modes. Equal rates and feature matching rise to eight; without a cure, with noise and with the penalty the curves stay near three."}}
-fig, ax = plt.subplots(figsize=(7, 3.8))
+# %% tags=["check"]
+in_a_disc = ncx2.cdf((3 * ring.std / cloud_std) ** 2, 2, 1 / cloud_std**2)
+of_cloud = scored["control: a cloud"].reshape(-1, 3)
+checks.unbiased("quality of the cloud", of_cloud[:, 1], 8 * in_a_disc)
+by_theory = 8 * (1 - (1 - in_a_disc) ** 500)
+checks.unbiased("modes that the cloud finds", of_cloud[:, 0], by_theory)
+checks.at_least("which is nearly all", by_theory, 7.8)
+checks.at_most("modes that the cloud covers", of_cloud[:, 2].mean(), 0.1)
+
+
+# %% tags=["check"]
+covered = {name: table[:, 2].mean() for name, table in late.items()}
+found = {name: table[:, 0].mean() for name, table in late.items()}
+pooled = histories["none"][len(looked_at) // 2 :].transpose(0, 1).flatten(1, 2)
+ever = [modes_and_quality(samples, ring_means, ring.std)[0] for samples in pooled]
+if run.profile != "smoke":
+    # Bounds that eight seeds with eight networks each keep.
+    for name in ("none", "instance noise", "gradient penalty"):
+        checks.at_most(f"{name}: modes covered at a time", covered[name], 2)
+    checks.at_most("feature matching: modes covered", covered["feature matching"], 0.5)
+    checks.at_most("no cure: modes found at a time", found["none"], 4.5)
+    checks.at_least("no cure: modes found over time", np.mean(ever), 7)
+    checks.at_least("equal rates: modes covered", covered["equal rates"], 4.5)
+    end = at_the_end["equal rates"]
+    checks.at_least("equal rates: modes covered at the end", end[2], 5.5)
+    checks.at_least("equal rates: quality at the end", end[1], 0.5)
+    checks.at_least("feature matching: modes found", found["feature matching"], 7)
+    end = at_the_end["feature matching"]
+    checks.at_most("feature matching: quality at the end", end[1], 0.25)
+    not_sure = abs(sureness["none"][len(looked_at) // 2 :].mean())
+    checks.at_most("no cure: |D(real) - D(generated)|, mean", not_sure, 0.1)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Modes found, by one of 500 samples at least (left), and modes covered, by a quarter of the fair share at least (right), during the training; mean over the networks, without a cure and with each of the four. Black: the control, a Gaussian cloud that was never trained.", "name": "fig-js-modes"}, "image": {"alt": "Two panels with six curves between zero and eight modes. Left: equal rates, feature matching and the black control lie near eight, the three others near three. Right: only equal rates rises towards eight; feature matching and the control lie at zero, the three others near one."}}
+fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.4), sharey=True)
 styles = ("-", "-", "--", ":", "-.")
 order = (
     "equal rates",
@@ -1828,27 +2013,33 @@ order = (
     "instance noise",
     "gradient penalty",
 )
-for name, style in zip(order, styles, strict=True):
-    ax.plot(looked_at, scored[name][..., 0].mean(1), style, label=name)
-plotting.reference_line(ax, 8, "all modes", side="left")
-ax.set(xlabel="step", ylabel="modes found", ylim=(0, 10.8), yticks=range(0, 9, 2))
-_ = ax.legend(loc="upper right", ncol=2, fontsize=9)
+for ax, column, what in zip(axes, (0, 2), ("found", "covered"), strict=True):
+    for name, style in zip(order, styles, strict=True):
+        ax.plot(looked_at, scored[name][..., column].mean(1), style, label=name)
+    control = scored["control: a cloud"][..., column].mean(1)
+    ax.plot(looked_at, control, "k--", linewidth=1, label="control")
+    ax.set(xlabel="step", ylabel=f"modes {what}", ylim=(-0.2, 8.3))
+lines, labels = ax.get_legend_handles_labels()
+_ = fig.legend(lines, labels, loc="outside upper center", ncol=3, fontsize=9)
 
 # %%
-for name in cures:
-    short = name.replace(" ", "_")
+for name in histories:
+    short = name.replace("control: a ", "control_").replace(" ", "_")
     protocol = (
         f"{P.num_networks} independent GANs, {P.ring_steps:,} steps of 64 + 64, "
         "ring of eight "
         f"Gaussians of std 0.05 on the unit circle, 500 samples; cure: {name}"
     )
-    run.record(
-        f"modes_{short}",
-        late[name].mean(),
-        unit="modes",
-        standard_error=late[name].std(ddof=1) / P.num_networks**0.5,
-        protocol=f"mean over the second half of the training; {protocol}",
-    )
+    kinds = {"modes": (0, "at least one sample"), "covered": (2, "1/4 of the share")}
+    for kind, (column, meaning) in kinds.items():
+        run.record(
+            f"{kind}_{short}",
+            late[name][:, column].mean(),
+            unit="modes",
+            standard_error=late[name][:, column].std(ddof=1) / P.num_networks**0.5,
+            protocol=f"modes with {meaning} within 3 std, mean over the "
+            f"second half of the training; {protocol}",
+        )
     final = scored[name][-1, :, 1]
     run.record(
         f"quality_{short}",
@@ -1862,7 +2053,7 @@ for name in cures:
 
 
 def ring_frame(k):
-    fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.8), sharey=True)
+    fig, axes = plt.subplots(1, 3, figsize=(7.2, 3.0), sharey=True)
     for ax, name in zip(axes, ("none", "equal rates", "feature matching"), strict=True):
         ax.plot(*ring.means.T, "o", color="0.75", markersize=13)
         ax.plot(
@@ -1871,17 +2062,17 @@ def ring_frame(k):
             color=plotting.COLOURS[0],
             markersize=3,
         )
-        found = int(scored[name][k, 0, 0])
+        found, _, covered = scored[name][k, 0]
         ax.set(
             xlim=(-1.7, 1.7),
             ylim=(-1.7, 1.7),
             aspect="equal",
-            xlabel=f"{name}: {found} modes",
+            xlabel=f"{name}\nfound {found:.0f}, covered {covered:.0f}",
         )
     return fig
 
 
-film_steps = [0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 23, 26, 29, 32, 35, 39]
+film_steps = [0, 1, 2, 4, 6, 8, 11, 14, 18, 22, 26, 30, 34, 39]
 plotting.film(
     map(ring_frame, film_steps),
     labels=[f"step {looked_at[k]}" for k in film_steps],
@@ -1899,10 +2090,11 @@ plotting.film(
 
 # %% [markdown]
 r"""
-What you should see: without a cure a few modes at a time, and other ones later.
-Equal rates find all eight, and in the end sharply.
-Feature matching finds all eight at once, but spreads a cloud over them: it asks for the right *means* of the features, and a wide cloud can have them.
-Instance noise and the gradient penalty repair a discriminator that is too sure; here it is too slow, and they change little.
+What you should see: without a cure at most two modes are covered at a time, on the average, and over the time nearly all are found.
+Equal rates are the one cure of the four: at the end the generators cover more than five modes, and more than half of the samples lie near a mode.
+Feature matching finds nearly all modes and covers next to none, just like the control, which was never trained: it asks for the right *means* of the features, and a wide cloud can have them.
+By the modes found alone, feature matching would have been a cure, and so would the cloud: without a control the number says nothing.
+Instance noise and the gradient penalty cover at most two modes as well: they repair a discriminator that is too sure, and here its mean answers to data and to samples differ by less than 0.1.
 **A cure works against the disease it is for**: ask first whether the generator's gradient is small ({numref}`fig-js-dying`) or whether its target moves.
 The [next lecture](gan_variants.ipynb) compares the variants at their best on equal terms.
 """
@@ -1934,14 +2126,18 @@ def best_logits_with_share(log_p_r, log_p_g, share):
 def check_share(answer):
     if answer(log_p_r, log_p_g, 0.5) is None:
         return print("not yet")
-    checks.close("share 1/2", answer(log_p_r, log_p_g, 0.5), log_p_r - log_p_g, atol=1e-12)
+    checks.close(
+        "share 1/2", answer(log_p_r, log_p_g, 0.5), log_p_r - log_p_g, atol=1e-12
+    )
     near = x.abs() < 6
     for share in (0.2, 0.9):
         logits = answer(log_p_r, log_p_g, share)[near].clone().requires_grad_(True)
         on_data = share * log_p_r.exp()[near] * log_d(logits)
         on_generated = (1 - share) * log_p_g.exp()[near] * log_one_minus_d(logits)
         (slope,) = torch.autograd.grad((on_data + on_generated).sum(), logits)
-        checks.close(f"share {share}: slope of the objective", slope, 0 * slope, atol=1e-12)
+        checks.close(
+            f"share {share}: slope of the objective", slope, 0 * slope, atol=1e-12
+        )
     return print("right")
 
 
@@ -1997,7 +2193,9 @@ def check_information(answer):
     joint = torch.stack([0.3 * p, 0.7 * q])
     product = joint.sum(1, keepdim=True) * joint.sum(0)
     exact = (joint * (joint / product).log()).sum()
-    checks.close("share 0.3, from the joint table", answer(p, q, 0.3), exact, atol=1e-12)
+    checks.close(
+        "share 0.3, from the joint table", answer(p, q, 0.3), exact, atol=1e-12
+    )
     return print("right")
 
 
@@ -2106,7 +2304,9 @@ def check_lookahead(answer):
     for eta in (0.1, 0.9, 1.0, 1.1):
         matrix = np.array([answer(1.0, 0.0, eta), answer(0.0, 1.0, eta)]).T
         moduli = np.abs(np.linalg.eigvals(matrix))
-        checks.close(f"eta = {eta}", moduli, [math.sqrt(1 - eta**2 + eta**4)] * 2, atol=1e-12)
+        checks.close(
+            f"eta = {eta}", moduli, [math.sqrt(1 - eta**2 + eta**4)] * 2, atol=1e-12
+        )
     checks.close("a after one round", answer(1.0, 0.0, 0.1)[0], 0.99, atol=1e-12)
     checks.close("b after one round", answer(1.0, 0.0, 0.1)[1], 0.1, atol=1e-12)
     return print("right")
@@ -2146,7 +2346,7 @@ r"""
 2. JS is $\log 2$ minus the smallest cross-entropy, {eq}`eq-js-classifier`, and the information of one sample, {eq}`eq-js-information`.
 3. The saturating loss descends JS and dies as the densities separate ({numref}`fig-js-pinned`); the non-saturating one follows {eq}`eq-js-non-saturating`.
 4. Eigenvalues of one round decide, {eq}`eq-js-rounds`: outwards, orbit, inwards.
-5. A generator collapses onto the maximum of a discriminator that does not follow ({numref}`fig-js-frozen`, {numref}`fig-js-modes`).
+5. A generator collapses onto the maximum of a discriminator that does not follow ({numref}`fig-js-frozen`); on the ring equal rates cure it, and three other cures are placebos, as a control shows ({numref}`fig-js-modes`).
 
 **What comes next:** [one ring, one grid, many variants](gan_variants.ipynb); then [labels and images](gan_conditional.ipynb).
 

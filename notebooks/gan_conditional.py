@@ -359,6 +359,7 @@ checks.close(
     "weights times 7: gradient in them, times 7", 7 * gradient_7, gradient, atol=1e-8
 )
 
+# %% tags=["check"]
 judge = nn.Sequential(
     nn.Linear(9, 5), nn.BatchNorm1d(5, eps=1e-12), nn.ReLU(), nn.Linear(5, 1)
 )

@@ -953,14 +953,17 @@ Its `entries` are pairs of a variant and a target, one for each network.
 
 
 # %%
+def rows_where(names, wanted):
+    rows = [i for i, name in enumerate(names) if wanted(name)]
+    return torch.tensor(rows, dtype=torch.long, device=run.device)
+
+
 class Arena:
     def __init__(self, entries, *, generator):
         self.entries, self.random = entries, generator
         names = [name for name, _ in entries]
         self.rows = {
-            name: torch.tensor([i for i, n in enumerate(names) if n == name]).to(
-                run.device
-            )
+            name: rows_where(names, lambda n, name=name: n == name)
             for name in dict.fromkeys(names)
         }
         self.packed = float_tensor([VARIANTS[n].packed for n in names])[:, None, None]
@@ -972,11 +975,7 @@ class Arena:
             [4, *3 * [P.hidden_dim], 1], len(names), generator=generator
         )
         self.average = [w.detach().clone() for w in self.generator]
-        self.spectral = (
-            torch.tensor([i for i, n in enumerate(names) if VARIANTS[n].spectral])
-            .long()
-            .to(run.device)
-        )
+        self.spectral = rows_where(names, lambda n: VARIANTS[n].spectral)
         self.vectors = [
             w.new_ones(len(self.spectral), w.shape[2], 1) for w in self.critic[::2]
         ]
@@ -1595,8 +1594,8 @@ A negative log-likelihood falls as a model improves, and its minimum is the aim.
 The loss of a GAN is the score of a game against an opponent that learns too.
 That of the critic is $2 \log 2$ when the samples are perfect and the critic is the best one, and it is $2 \log 2$ as well when the critic says 1/2 everywhere, whatever the samples are.
 **The same loss stands for the best generator and for the worst.**
-While ours improves, the critic, which minimises its loss, loses ground.
-We take the correlation, over the training of each network, of the critic's loss with the quality of the samples: a positive one means that this loss rises as the samples get better.
+We take the correlation, over the training of each network, of the critic's loss with the quality of the samples.
+A loss that tells the quality would have a correlation of size 1; a positive one means that the critic's loss rises as the samples get better.
 """
 
 # %%
@@ -1639,7 +1638,7 @@ checks.close(
     "the best critic on equal distributions", lowest, 2 * math.log(2), rtol=1e-6
 )
 if run.profile != "smoke":
-    checks.at_least("the critic's loss rises with the quality", correlation, 0.0)
+    checks.at_most("size of the correlation", abs(correlation), 0.9)
 
 # %% [markdown]
 r"""
@@ -1712,7 +1711,7 @@ table = [
     ("- evaluation is hard", f"one point: quality {quality:.0f}, modes {modes}"),
     (
         "- the loss is no score",
-        f"rises with the quality, correlation {correlation:.2f}",
+        f"correlation with quality {correlation:+.2f}, size 1 if it were",
     ),
 ]
 for left, right in table:

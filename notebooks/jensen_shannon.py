@@ -811,7 +811,7 @@ checks.close("mean and std after ten steps", path[10], path[0], atol=0.15)
 checks.at_least("mean after 30 steps, of 4 at first", path[30][0], 2.5)
 checks.at_least("std after 30 steps, of 0.5 at first", path[30][1], 2.5)
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["hide-input"]
 shown = [0, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80, 100, 150, 250]
 line = torch.linspace(-4, 6.5, 400, dtype=torch.float64)
 

@@ -857,12 +857,12 @@ plotting.film(
     "have two peaks, so that JS ends above zero.",
     alt="A narrow orange bell right of two blue bumps. For ten steps it hardly "
     "changes. Then it becomes wide and flat, moves left, and narrows until it lies "
-    "over both bumps; the green discriminator becomes flat.",
+    "over both bumps; the green discriminator ends with a dip where the bell is and two humps beside it.",
 )
 
 # %% [markdown]
 r"""
-The first ten steps change mean and standard deviation by less than 0.15, although JS stands within two per cent of $\log 2$, its largest value.
+The first ten steps change mean and standard deviation by less than 0.15, although JS starts within two per cent of $\log 2$, its largest value.
 Then the side that is nearer to the data is pulled over: after thirty steps the generator is five times as wide, and still far from the data.
 Why so wrong a generator is pulled so little is the subject of the section on disjoint supports.
 
@@ -1005,7 +1005,7 @@ for psi in (0.0, 3.0):
 if run.profile != "smoke":
     checks.at_most("what is left of the gap after training", gaps[1] / gaps[0], 0.1)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: a discriminator before and after training, and the best one. Right: the same as a calibration curve, the share of real examples among all points to which the trained network gives about the same probability (ten classes; exact).", "name": "fig-js-calibration"}, "image": {"alt": "Left: the trained curve follows the wavy best one, the untrained curve is flat at one half. Right: points near the diagonal from zero to one."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: a discriminator before and after training, and the best one. Right: the same as a calibration curve, the share of real examples among all points to which the trained network gives about the same probability (ten classes; exact).", "name": "fig-js-calibration"}, "image": {"alt": "Left: the trained curve follows the wavy best one where there are points, and leaves it at the left end, where there are none; the untrained curve is flat at one half. Right: points near the diagonal from zero to one."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), width_ratios=(1.5, 1))
 near = x.abs() < 5
 left.plot(x[near], torch.sigmoid(best)[near], color="black", label=r"$D^*$")
@@ -1476,7 +1476,7 @@ _ = ax.legend(loc="lower left")
 
 # %% [markdown]
 r"""
-Noise keeps the gradient alive for as long as it is there: while it stays, the pull lies at its exact value, and when it has fallen to zero, the pull dies as well.
+Noise keeps the gradient alive for as long as it is there: while it stays, the pull lies within a fifth of its exact value, and when it has fallen to zero, the pull dies as well.
 It has to fall so slowly that the generator arrives in time; here the generator stands still.
 With the penalty the gradient ends more than three times as long as without, but it falls as well, at least tenfold.
 {numref}`fig-js-heat` shows the three discriminators.
@@ -1673,7 +1673,7 @@ checks.at_least(
 )
 checks.at_most("L along psi: least second difference", np.diff(values, 2).min(), -1e-3)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean of the generator in the one-dimensional GAN, for 1, 5 and 20 steps of the discriminator in each round, and with the best discriminator (dashed). The data are at zero.", "name": "fig-js-inner"}, "image": {"alt": "Four curves that start at two. With one step the curve swings through zero and back several times; with five it overshoots less; with twenty it lies near the dashed curve, which falls to zero without crossing it."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean of the generator in the one-dimensional GAN, for 1, 5 and 20 steps of the discriminator in each round, and with the best discriminator (dashed). The data are at zero.", "name": "fig-js-inner"}, "image": {"alt": "Four curves that start at two. With one step the curve swings through zero and back several times; with five it does not overshoot; with twenty it lies near the dashed curve, which falls to zero without crossing it."}}
 fig, ax = plt.subplots()
 for num, path in line_paths.items():
     ax.plot(path, label=f"{num} step{'s' * (num > 1)}")
@@ -1984,15 +1984,38 @@ checks.at_most("modes that the cloud covers", of_cloud[:, 2].mean(), 0.1)
 # %% tags=["check"]
 covered = {name: table[:, 2].mean() for name, table in late.items()}
 found = {name: table[:, 0].mean() for name, table in late.items()}
-pooled = histories["none"][len(looked_at) // 2 :].transpose(0, 1).flatten(1, 2)
-ever = [modes_and_quality(samples, ring_means, ring.std)[0] for samples in pooled]
+second_half = slice(len(looked_at) // 2, None)
+
+
+def ever_covered(states):
+    """Modes that one network covers at one time or another; states (times, 500, 2)."""
+    hit = torch.zeros(8, dtype=torch.bool, device=states.device)
+    for samples in states:
+        distance, nearest = torch.cdist(samples, ring_means).min(-1)
+        near = nearest[distance <= 3 * ring.std]
+        hit |= torch.bincount(near, minlength=8) >= 0.25 * len(samples) / 8
+    return hit.sum().item()
+
+
+ever = {
+    name: np.mean(
+        [ever_covered(h) for h in histories[name][second_half].transpose(0, 1)]
+    )
+    for name in ("none", "control: a cloud")
+}
+for name, number in ever.items():
+    print(f"{name}: {number:.2f} modes covered at some time")
+not_sure = {name: np.abs(s[second_half]).mean() for name, s in sureness.items()}
+for name, number in not_sure.items():
+    print(f"{name}: mean |D(real) - D(generated)| {number:.3f}")
 if run.profile != "smoke":
     # Bounds that eight seeds with eight networks each keep.
     for name in ("none", "instance noise", "gradient penalty"):
         checks.at_most(f"{name}: modes covered at a time", covered[name], 2)
     checks.at_most("feature matching: modes covered", covered["feature matching"], 0.5)
     checks.at_most("no cure: modes found at a time", found["none"], 4.5)
-    checks.at_least("no cure: modes found over time", np.mean(ever), 7)
+    checks.at_least("no cure: modes covered at some time", ever["none"], 6)
+    checks.at_most("the cloud: modes covered at some time", ever["control: a cloud"], 1)
     checks.at_least("equal rates: modes covered", covered["equal rates"], 4.5)
     end = at_the_end["equal rates"]
     checks.at_least("equal rates: modes covered at the end", end[2], 5.5)
@@ -2000,8 +2023,8 @@ if run.profile != "smoke":
     checks.at_least("feature matching: modes found", found["feature matching"], 7)
     end = at_the_end["feature matching"]
     checks.at_most("feature matching: quality at the end", end[1], 0.25)
-    not_sure = abs(sureness["none"][len(looked_at) // 2 :].mean())
-    checks.at_most("no cure: |D(real) - D(generated)|, mean", not_sure, 0.1)
+    for name in ("none", "instance noise", "gradient penalty"):
+        checks.at_most(f"{name}: |D(real) - D(generated)|", not_sure[name], 0.1)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Modes found, by one of 500 samples at least (left), and modes covered, by a quarter of the fair share at least (right), during the training; mean over the networks, without a cure and with each of the four. Black: the control, a Gaussian cloud that was never trained.", "name": "fig-js-modes"}, "image": {"alt": "Two panels with six curves between zero and eight modes. Left: equal rates, feature matching and the black control lie near eight, the three others near three. Right: only equal rates rises towards eight; feature matching and the control lie at zero, the three others near one."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.4), sharey=True)
@@ -2090,11 +2113,13 @@ plotting.film(
 
 # %% [markdown]
 r"""
-What you should see: without a cure at most two modes are covered at a time, on the average, and over the time nearly all are found.
+What you should see: without a cure at most two modes are covered at a time, on the average, and other ones later: over the time a network covers most of the eight.
+Most of its samples are on the way, on threads between the modes.
 Equal rates are the one cure of the four: at the end the generators cover more than five modes, and more than half of the samples lie near a mode.
 Feature matching finds nearly all modes and covers next to none, just like the control, which was never trained: it asks for the right *means* of the features, and a wide cloud can have them.
 By the modes found alone, feature matching would have been a cure, and so would the cloud: without a control the number says nothing.
-Instance noise and the gradient penalty cover at most two modes as well: they repair a discriminator that is too sure, and here its mean answers to data and to samples differ by less than 0.1.
+Instance noise and the gradient penalty cover at most two modes as well: they repair a discriminator that is too sure, and here its mean answers to data and to samples differ by less than 0.1, in all three runs.
+Each was tried at one strength, against this one handicap.
 **A cure works against the disease it is for**: ask first whether the generator's gradient is small ({numref}`fig-js-dying`) or whether its target moves.
 The [next lecture](gan_variants.ipynb) compares the variants at their best on equal terms.
 """
@@ -2346,7 +2371,7 @@ r"""
 2. JS is $\log 2$ minus the smallest cross-entropy, {eq}`eq-js-classifier`, and the information of one sample, {eq}`eq-js-information`.
 3. The saturating loss descends JS and dies as the densities separate ({numref}`fig-js-pinned`); the non-saturating one follows {eq}`eq-js-non-saturating`.
 4. Eigenvalues of one round decide, {eq}`eq-js-rounds`: outwards, orbit, inwards.
-5. A generator collapses onto the maximum of a discriminator that does not follow ({numref}`fig-js-frozen`); on the ring equal rates cure it, and three other cures are placebos, as a control shows ({numref}`fig-js-modes`).
+5. A generator collapses onto the maximum of a discriminator that does not follow ({numref}`fig-js-frozen`); on the ring equal rates cure it; feature matching does no more than an untrained control, noise and penalty no more than no cure, at the strengths tried ({numref}`fig-js-modes`).
 
 **What comes next:** [one ring, one grid, many variants](gan_variants.ipynb); then [labels and images](gan_conditional.ipynb).
 

@@ -1981,7 +1981,7 @@ checks.at_least("which is nearly all", by_theory, 7.8)
 checks.at_most("modes that the cloud covers", of_cloud[:, 2].mean(), 0.1)
 
 
-# %% tags=["check"]
+# %%
 covered = {name: table[:, 2].mean() for name, table in late.items()}
 found = {name: table[:, 0].mean() for name, table in late.items()}
 second_half = slice(len(looked_at) // 2, None)
@@ -2008,8 +2008,10 @@ for name, number in ever.items():
 not_sure = {name: np.abs(s[second_half]).mean() for name, s in sureness.items()}
 for name, number in not_sure.items():
     print(f"{name}: mean |D(real) - D(generated)| {number:.3f}")
+
+# %% tags=["check"]
 if run.profile != "smoke":
-    # Bounds that eight seeds with eight networks each keep.
+    # Bounds for the mean of eight networks.
     for name in ("none", "instance noise", "gradient penalty"):
         checks.at_most(f"{name}: modes covered at a time", covered[name], 2)
     checks.at_most("feature matching: modes covered", covered["feature matching"], 0.5)

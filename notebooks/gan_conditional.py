@@ -733,7 +733,7 @@ After the same number of steps the variance over the labels is more than half of
 Of the many optima of the blind game this training has found the laziest: it ignores the label.
 """
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One code a column, one label a row. Left: the label is in both networks. Right: the discriminator is blind to it, after a third of the steps, so the shapes are coarser, too.", "name": "fig-cg-sheet"}, "image": {"alt": "Two sheets of ten by ten digits. On the left each row holds one digit from 0 to 9 in ten handwritings, a column has about the same thickness and slant. On the right all ten rows are nearly the same row of coarse shapes: the label changes nothing."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One code a column, one label a row. Left: the label is in both networks. Right: the discriminator is blind to it, after fewer steps, so the shapes are coarser, too.", "name": "fig-cg-sheet"}, "image": {"alt": "Two sheets of ten by ten digits. On the left each row holds one digit from 0 to 9 in ten handwritings, a column has about the same thickness and slant. On the right all ten rows are nearly the same row of coarse shapes: the label changes nothing."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.7))
 for ax, network in zip(axes, (generator, blind_generator), strict=True):
     images = (sheet(network, z[:10]).flatten(0, 1).cpu() + 1) / 2

@@ -1575,27 +1575,18 @@ for name, images in sets.items():
 
 # %% tags=["check"]
 fd_protocol = f"64 features of our classifier, {P.num_fd:,} against {P.num_fd:,} images, mean of {num_blocks} disjoint blocks"
-_ = run.record(
-    "classifier_fd_ratio",
-    scores["averaged"]["frechet"],
-    unit="1",
-    protocol=f"fakes of the averaged generator against test over training against test; {fd_protocol}",
-    standard_error=scores["averaged"]["frechet_error"],
-)
-_ = run.record(
-    "classifier_fd_ratio_last_step",
-    scores["last step"]["frechet"],
-    unit="1",
-    protocol=f"the same without averaging the weights; {fd_protocol}",
-    standard_error=scores["last step"]["frechet_error"],
-)
-_ = run.record(
-    "classifier_fd_ratio_untrained",
-    scores["untrained"]["frechet"],
-    unit="1",
-    protocol=f"the same before training; {fd_protocol}",
-    standard_error=scores["untrained"]["frechet_error"],
-)
+for name, of_set, words in (
+    ("classifier_fd_ratio", "averaged", "fakes of the averaged generator"),
+    ("classifier_fd_ratio_last_step", "last step", "fakes without averaging"),
+    ("classifier_fd_ratio_untrained", "untrained", "fakes before training"),
+):
+    _ = run.record(
+        name,
+        scores[of_set]["frechet"],
+        unit="1",
+        protocol=f"{words} against test over training against test; {fd_protocol}",
+        standard_error=scores[of_set]["frechet_error"],
+    )
 if run.on_mnist and run.profile != "smoke":
     gained = scores["averaged"]["frechet"] / scores["untrained"]["frechet"]
     checks.at_most("ratio, trained over untrained", gained, 0.2)

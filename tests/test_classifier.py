@@ -7,10 +7,8 @@ from dgm.data import load_digits
 from train_classifier import shifted, train
 
 
-def test_it_is_right_on_the_test_images():
-    digits = load_digits()
-    if digits.name != "MNIST":
-        pytest.skip("needs MNIST")
+def test_it_is_right_on_the_test_images(mnist_folder):
+    digits = load_digits(mnist_folder)
     judge = classifier.load()
     images, labels = torch.tensor(digits.vectors("test")), torch.tensor(digits.test_labels, dtype=torch.long)
     checks.at_least("accuracy", (judge(images).argmax(1) == labels).double().mean(), 0.99)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import energy_langevin
 import gan_mnist
+import mnist_diffusion
 import rbm_cd1
 import torch
 import vae_mlp
@@ -24,7 +25,7 @@ from side_by_side import measure, seconds
 
 from dgm.runtime import build_folder
 
-BENCHMARKS = (rbm_cd1, energy_langevin, vae_mlp, gan_mnist)
+BENCHMARKS = (rbm_cd1, energy_langevin, vae_mlp, gan_mnist, mnist_diffusion.TRAIN, mnist_diffusion.SAMPLE)
 
 
 def gemm_rate(size: int = 2048) -> float:

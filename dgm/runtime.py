@@ -19,7 +19,7 @@ from dgm import data as _data
 from dgm import plotting as _plotting
 from dgm._environment import PROFILES, build_folder, commit, find_device, profile_name, seed_everything, set_threads
 
-__all__ = ["PROFILES", "Run", "build_folder", "profile_name", "seed_everything", "start"]
+__all__ = ["PROFILES", "Run", "build_folder", "profile_name", "recorded", "seed_everything", "start"]
 
 _VERSIONED = ("dgm", "numpy", "torch", "torchvision", "keras", "tensorflow", "jax", "matplotlib", "sklearn")
 
@@ -199,3 +199,16 @@ def start(
     if digits and digits.warning:
         print(digits.warning)
     return run
+
+
+def recorded(lecture: str, profile: str | None = None) -> dict[str, float]:
+    """What another lecture has recorded in this profile: names and values, nothing where it has not run.
+
+    Args:
+        lecture: its name, as in `notebooks/`.
+        profile: of that run; default the present one.
+    """
+    path = build_folder() / (profile or profile_name()) / "results" / f"{lecture}.json"
+    if not path.is_file():
+        return {}
+    return {metric["name"]: metric["value"] for metric in json.loads(path.read_text())["metrics"]}

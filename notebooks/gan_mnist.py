@@ -1274,27 +1274,28 @@ Its accuracy is a lower bound, on average, of {eq}`eq-gm-c2st`; so it can only p
 """
 
 
-# %%
-def two_sample_accuracy(x, y, epochs=10):
-    """Held-out accuracy of a classifier for x against y, and its standard error."""
-    torch.manual_seed(run.seed)
-    judge = make_discriminator(P.hidden_dim).to(run.device)
+# %% tags=["twin:dgm.sample_quality.two_sample_accuracy"]
+def two_sample_accuracy(x, y, *, epochs=10, batch_size=64, seed=0):
+    torch.manual_seed(seed)
+    judge = make_discriminator(100).to(x.device)
     optimiser = torch.optim.Adam(judge.parameters(), lr=1e-3, fused=True)
     half = min(len(x), len(y)) // 2
-    x, y = x[: 2 * half], y[: 2 * half]
+    x, y = 2 * x[: 2 * half] - 1, 2 * y[: 2 * half] - 1
     for _ in range(epochs):
-        for rows in torch.randperm(half, device=run.device).split(P.batch_size):
-            pair = judge(2 * torch.cat([x[rows], y[rows]]) - 1)
+        for rows in torch.randperm(half, device=x.device).split(batch_size):
+            pair = judge(torch.cat([x[rows], y[rows]]))
             loss = discriminator_loss(*pair.split(len(rows))).mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    real_logits, fake_logits = (judged(judge, 2 * a[half:] - 1) for a in (x, y))
-    right = torch.cat([real_logits > 0, fake_logits < 0])
+    judge.eval()
+    with torch.no_grad():
+        right = torch.cat([judge(x[half:]) > 0, judge(y[half:]) < 0])
     share = right.double().mean().item()
     return share, math.sqrt(share * (1 - share) / len(right))
 
 
+# %%
 for name, images in sets.items():
     share, error = two_sample_accuracy(real[: len(real) // 2], images[: len(real) // 2])
     scores[name] |= {"accuracy": share, "accuracy_error": error}

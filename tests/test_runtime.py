@@ -305,3 +305,13 @@ def test_commit(monkeypatch):
     run = dgm.start("x")
     record(run)
     assert report(run)["commit"] == "unknown"
+
+
+def test_recorded_reads_another_lecture(tmp_path, monkeypatch):
+    monkeypatch.setenv("DGM_BUILD", str(tmp_path))
+    monkeypatch.setenv("DGM_PROFILE", "smoke")
+    assert runtime.recorded("other") == {}
+    run = dgm.start("other")
+    run.record("answer", 42.0, unit="1", protocol="asked")
+    assert runtime.recorded("other") == {"answer": 42.0}
+    assert runtime.recorded("other", "full") == {}

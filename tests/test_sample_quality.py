@@ -104,3 +104,12 @@ def test_modes_and_quality_of_a_collapsed_model():
     means = torch.tensor([[0.0, 0.0], [5.0, 0.0]])
     samples = torch.tensor([[0.1, 0.0], [0.0, 0.29], [2.5, 0.0], [0.0, 0.31]])
     assert quality.modes_and_quality(samples, means, 0.1) == (1, 0.5)
+
+
+def test_two_sample_accuracy():
+    generator = torch.Generator().manual_seed(0)
+    real, other, darker = (torch.rand(400, 784, generator=generator) * top for top in (1, 1, 0.5))
+    share, error = quality.two_sample_accuracy(real, other)
+    assert abs(share - 0.5) < 5 * error
+    share, error = quality.two_sample_accuracy(real, darker)
+    assert share > 0.5 + 5 * error

@@ -1,0 +1,2038 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_markers: r"""
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+r"""
+# Score matching and annealed Langevin
+
+At the end of this lecture you will be able to
+
+1. say what the score knows about a density, and what it cannot see;
+2. fit a density whose normaliser nobody knows: by implicit, sliced and denoising score matching, with the identities that make the three one;
+3. denoise a measurement with the score, by Tweedie's formula, and say how certain the result is;
+4. tell a score from an arbitrary vector field;
+5. sample with a learned score, name the three ways in which that fails, and repair the weights of far modes with noise of many sizes.
+
+- **You need** [Langevin sampling](langevin.ipynb) for the sampler, Gaussian integrals, integration by parts, some PyTorch.
+- **Sources:** {cite:t}`hyvarinen2005`, {cite:t}`vincent2011`, {cite:t}`song2020sliced`, {cite:t}`efron2011`, {cite:t}`song2019`.
+- **Time:** a page to read in an hour; it computes for about a minute on two cores.
+"""
+
+# %% tags=["bootstrap", "remove-cell"]
+# In Colab this installs the helper package of the book; elsewhere it does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
+    source = "dgm @ git+https://github.com/OWNER/REPO@main"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+
+# %% tags=["imports"]
+import math
+import time
+from itertools import islice, pairwise
+
+import dgm
+from dgm import checks, plotting
+from dgm.models.mixture import GaussianMixture
+from dgm.samplers import langevin, score_of
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import nn
+
+# %% tags=["parameters"]
+PARAMETERS = {  # smoke, quick, full
+    "num_data": (5_000, 50_000, 50_000),
+    "num_draws": (20_000, 100_000, 1_000_000),  # where a mean is compared
+    "num_fits": (60, 300, 2_000),  # of a flow, each to data of its own
+    "single_steps": (100, 1_500, 10_000),  # training with one noise scale
+    "num_steps": (150, 4_000, 40_000),  # training with many
+    "num_particles": (300, 4_000, 40_000),  # that follow the learned score
+    "num_exact": (1_000, 10_000, 100_000),  # that follow the exact score
+}
+
+# %%
+run = dgm.start("score_matching", parameters=PARAMETERS)
+P = run.parameters
+# Identities are checked in double precision on the CPU; networks train in single.
+torch.set_default_dtype(torch.float64)
+
+# %% [markdown]
+r"""
+## The problem in one picture
+
+Eight points of ten come from the left cloud of {numref}`fig-sm-problem`, two from the right one.
+The arrows are the score of their density, the gradient of its logarithm.
+This lecture learns the arrows from the points, and gets new points back from the arrows.
+The example is a mixture of Gaussians because everything about it is known: its score, its score after noise has been added, and the best denoiser.
+`GaussianMixture` holds these formulas, and we check them before we rely on them.
+"""
+
+# %%
+mixture = GaussianMixture(
+    torch.tensor([0.8, 0.2]), torch.tensor([[-4.0, 0.0], [4.0, 0.0]]), 1.0
+)
+
+
+def plane(across=8.0, up=4.0, num=41):
+    """Grid points of the plane, shape (num * num, 2)."""
+    return torch.cartesian_prod(
+        torch.linspace(-across, across, num), torch.linspace(-up, up, num)
+    )
+
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A thousand points of the density, and its score (arrows, drawn shorter by a square root). The arrows point to the nearer cloud and say nothing about how many points are in it.", "name": "fig-sm-problem"}, "image": {"alt": "Two round clouds of dots side by side, the left one four times as dense. Arrows everywhere point towards the centre of the nearer cloud. Both sides look alike, only that the border between them lies a little to the right of the middle."}}
+fig, ax = plt.subplots(figsize=(7.0, 3.6))
+ax.plot(*mixture.sample(1_000).T, ".", color=plotting.COLOURS[5], markersize=3)
+spots = torch.cartesian_prod(
+    torch.linspace(-7.5, 7.5, 21), torch.linspace(-3.5, 3.5, 9)
+)
+arrows = mixture.score(spots)
+arrows = arrows / arrows.norm(dim=1, keepdim=True).sqrt()
+ax.quiver(*spots.T, *arrows.T, color=plotting.COLOURS[1], width=0.003, scale=50)
+_ = ax.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$", xlim=(-8.3, 8.3))
+
+# %% [markdown]
+r"""
+| symbol | in code | meaning |
+|---|---|---|
+| $s(x) = \nabla_x \log p(x)$ | `score` | the score; $s_\theta$ of a model, $s_\sigma$ of $p_\sigma$ |
+| $J = \nabla s$, $\nabla \cdot s = \mathrm{tr}\, J$ | `divergence` | Jacobian of the score, and its trace |
+| $F(p \,\Vert\, q)$ | `fisher` | Fisher divergence |
+| $\sigma$, $p_\sigma$ | `std`, `diffused` | size of the noise; density of $\tilde x = x + \sigma \xi$ |
+| $\xi$ | `noise` | standard normal numbers |
+| $\sigma_1 > \dots > \sigma_L$ | `STDS` | noise scales |
+| $\lambda(\sigma)$ | | weight of a noise scale in the loss |
+| $\eta$ | `step_size` | step size of Langevin |
+"""
+
+# %% [markdown]
+r"""
+## The score
+
+**The score is the gradient of $\log p$ in $x$, and it does not know the normaliser.**
+With $p_\theta(x) = e^{f_\theta(x)} / Z(\theta)$,
+
+$$
+s_\theta(x) = \nabla_x \log p_\theta(x) = \nabla_x f_\theta(x) - \underbrace{\nabla_x \log Z(\theta)}_{0} .
+$$ (eq-sm-score)
+
+```{margin}
+**Watch for** "$\log Z$ drops out because it does not depend on $\theta$".
+It does; it does not depend on $x$.
+```
+
+For a mixture each component pulls to its centre, and the pulls are weighted with the probability that $x$ comes from it:
+
+$$
+s(x) = \sum_k p(k \mid x)\, \frac{\mu_k - x}{\sigma_k^2} .
+$$ (eq-sm-mixture)
+
+What drops out in $x$ matters in $\theta$.
+For $f_A(x) = -\frac{1}{2} x^\top A x$ in $d$ dimensions $\log Z = \frac{d}{2} \log 2\pi - \frac{1}{2} \log \det A$, with the gradient $-\frac{1}{2} A^{-1}$.
+"""
+
+# %% tags=["check"]
+points = 3 * torch.randn(200, 2)
+share = mixture.weights.log() - torch.cdist(points, mixture.means).square() / 2
+share = torch.softmax(share, 1)
+checks.close(
+    "score of the mixture, against the pulls of its components",
+    mixture.score(points),
+    share @ mixture.means - points,
+    atol=1e-12,
+)
+checks.close(
+    "and against automatic differentiation",
+    mixture.score(points),
+    score_of(lambda x: -mixture.log_prob(x))(points),
+    atol=1e-12,
+)
+A = torch.tensor([[2.0, 0.6], [0.6, 1.0]], requires_grad=True)
+log_z = math.log(2 * math.pi) - 0.5 * torch.logdet(A)
+(in_theta,) = torch.autograd.grad(log_z, A)
+checks.close(
+    "log Z depends on theta", in_theta, -torch.linalg.inv(A.detach()) / 2, atol=1e-12
+)
+normal = torch.distributions.MultivariateNormal(torch.zeros(2), precision_matrix=A)
+checks.close(
+    "but not on x: score of the normalised Gaussian, against that of f alone",
+    score_of(lambda x: -normal.log_prob(x))(points),
+    -points @ A,
+    atol=1e-12,
+)
+
+# %% [markdown]
+r"""
+On a line the score gives the density back.
+Integrated, it is $\log p$ up to a constant, and the constant is fixed because probabilities add up to one.
+We do this on a grid, where integrals are sums.
+For functions that are smooth and vanish at both ends, such a sum is as exact as the numbers in it.
+"""
+
+# %%
+line = torch.linspace(-20, 20, 8_001)
+dx = (line[1] - line[0]).item()
+
+
+def integral(values):
+    return values.sum().item() * dx
+
+
+def two_modes(weight, centre, std=1.0):
+    """weight N(-centre, std^2) + (1 - weight) N(centre, std^2), on the line."""
+    return GaussianMixture(
+        torch.tensor([weight, 1 - weight]), torch.tensor([[-centre], [centre]]), std
+    )
+
+
+wells = two_modes(0.8, 1.5, 0.6)  # the data of the next sections
+p_line = wells.log_prob(line[:, None]).exp()
+slope = wells.score(line[:, None])[:, 0]
+climb = torch.cumulative_trapezoid(slope, dx=dx)
+climb = torch.cat([torch.zeros(1), climb])
+
+# %% tags=["check"]
+checks.close("integral of p", integral(p_line), 1.0, atol=1e-12)
+log_z = torch.logsumexp(climb, 0) + math.log(dx)
+# The trapezoidal rule errs by dx^2 / 12 times the change of the slope of the score.
+checks.close(
+    "log p from the score alone",
+    climb - log_z,
+    wells.log_prob(line[:, None]),
+    atol=1e-4,
+)
+checks.close("mean of the score", integral(p_line * slope), 0.0, atol=1e-12)
+
+# %% [markdown]
+r"""
+## The Fisher divergence
+
+**Two densities are compared by the mean squared distance of their scores:**
+
+$$
+F(p \,\Vert\, q) = \tfrac{1}{2}\, \mathbb{E}_p \bigl| \nabla \log p(x) - \nabla \log q(x) \bigr|^2 .
+$$ (eq-sm-fisher)
+
+It is never negative, and it is the speed at which Langevin motion brings $p$ to $q$: twice $F$ is the rate of {eq}`eq-lan-kl-rate` in [the Langevin lecture](langevin.ipynb).
+Between $N(m_1, v_1)$ and $N(m_2, v_2)$ the difference of the scores is linear in $x$, so that
+
+$$
+2 F = v_1 \Bigl( \frac{1}{v_2} - \frac{1}{v_1} \Bigr)^2 + \frac{(m_1 - m_2)^2}{v_2^2} .
+$$ (eq-sm-fisher-gaussians)
+
+```{margin}
+**Watch for** "equal scores, equal densities: one to one".
+The path of integration from one mode to the other must run where $p$ is positive.
+```
+
+If $F = 0$ then the scores agree wherever $p > 0$, and $\log p - \log q$ is constant *on each connected piece* of that region.
+If it is in one piece, $p = q$.
+If it is in two, each piece has a constant of its own, and **the relative weights of the pieces are invisible**.
+Two modes that are merely far apart come close to that.
+Take weights 0.8 and 0.2 in $p$, 0.2 and 0.8 in $q$ ({numref}`fig-sm-blind`).
+The Kullback-Leibler divergence tends to $0.6 \log 4$; the Fisher divergence tends to zero, because the scores differ only between the modes, where nobody is.
+"""
+
+
+# %%
+def fisher(p, q):
+    """F(p || q) on the line."""
+    x = line[:, None]
+    gap = (p.score(x) - q.score(x)).square().sum(1)
+    return 0.5 * integral(p.log_prob(x).exp() * gap)
+
+
+def kl(p, q):
+    x = line[:, None]
+    log_p = p.log_prob(x)
+    return integral(log_p.exp() * (log_p - q.log_prob(x)))
+
+
+def gaussian(mean, std):
+    return GaussianMixture(torch.ones(1), torch.tensor([[mean]]), std)
+
+
+centres = torch.linspace(0.1, 8, 60).tolist()
+blind = [fisher(two_modes(0.8, c), two_modes(0.2, c)) for c in centres]
+sees = [kl(two_modes(0.8, c), two_modes(0.2, c)) for c in centres]
+
+# %% tags=["check"]
+checks.close(
+    "Fisher divergence of N(0.3, 0.5) and N(-0.4, 2)",
+    fisher(gaussian(0.3, 0.5**0.5), gaussian(-0.4, 2**0.5)),
+    0.5 * (0.5 * (1 / 2 - 1 / 0.5) ** 2 + 0.7**2 / 2**2),
+    atol=1e-9,
+)
+checks.close("modes at -8 and 8: KL", sees[-1], 0.6 * math.log(4), atol=1e-6)
+checks.at_most("modes at -8 and 8: Fisher divergence", blind[-1], 1e-10)
+overlap = fisher(two_modes(0.8, 1.0), two_modes(0.2, 1.0))
+checks.at_least("modes at -1 and 1: Fisher divergence", overlap, 0.1)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Two densities with the same two modes and exchanged weights, 0.8 and 0.2 against 0.2 and 0.8. Modes have width 1 and stand at plus and minus the distance on the axis. The further apart, the less the Fisher divergence sees.", "name": "fig-sm-blind"}, "image": {"alt": "Two curves on a logarithmic axis. The KL divergence rises and levels off just below one. The Fisher divergence rises to a few tenths where the modes overlap and then falls steeply, below one part in a million million."}}
+fig, ax = plt.subplots()
+ax.semilogy(centres, sees, label="KL (nats)")
+ax.semilogy(centres, blind, label="Fisher")
+plotting.reference_line(ax, 0.6 * math.log(4), r"$0.6\,\log 4$")
+ax.set(xlabel="distance of a mode from 0", ylabel="divergence", ylim=(1e-14, 10))
+_ = ax.legend(loc="lower left")
+
+# %% [markdown]
+r"""
+## Implicit score matching
+
+**The score of the data is not needed: an integration by parts removes it.**
+Expand the square, with $s$ the score of the model and $s_\text{data}$ that of the data:
+
+$$
+F = \tfrac{1}{2}\, \mathbb{E} |s|^2 - \mathbb{E}\,[s \cdot s_\text{data}] + \tfrac{1}{2}\, \mathbb{E} |s_\text{data}|^2 .
+$$
+
+The last term does not depend on the model.
+The middle term does, and in it $p_\text{data}\, s_\text{data} = \nabla p_\text{data}$.
+In one dimension
+
+$$
+\begin{aligned}
+\mathbb{E}\,[s\, s_\text{data}] &= \int s\, p_\text{data}'\, \mathrm{d}x \\
+&= \bigl[ p_\text{data}\, s \bigr] - \int p_\text{data}\, s'\, \mathrm{d}x ,
+\end{aligned}
+$$ (eq-sm-parts)
+
+and in more dimensions the same is done along each axis.
+If the boundary term is zero, then {cite:p}`hyvarinen2005`
+
+$$
+\begin{aligned}
+F(p_\text{data} \,\Vert\, p_\theta) &= I(\theta) + \tfrac{1}{2}\, \mathbb{E} |s_\text{data}|^2 , \\
+I(\theta) &= \mathbb{E} \bigl[ \tfrac{1}{2} |s_\theta(x)|^2 + \nabla \cdot s_\theta(x) \bigr] .
+\end{aligned}
+$$ (eq-sm-implicit)
+
+$I$ is a mean over data, without $Z$ and without samples of the model.
+The first term wants a flat density, the second one that curves down at the data.
+"""
+
+
+# %%
+def divergence(score, x):
+    """tr of the Jacobian at each row of x: one backward pass for each dimension."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        s = score(x)
+        total = 0.0
+        for i in range(x.shape[1]):
+            (row,) = torch.autograd.grad(s[:, i].sum(), x, create_graph=True)
+            total = total + row[:, i]
+    return total
+
+
+def implicit_loss(score, x):
+    """|s|^2 / 2 + div s, one number per example."""
+    return 0.5 * score(x).square().sum(1) + divergence(score, x)
+
+
+MODELS = {  # three scores on the line
+    "Gaussian": lambda x: -(x - 0.3) / 2,
+    "quartic": lambda x: 1.5 * x - x**3,
+    "parabola and sine": lambda x: -x + torch.sin(2 * x),
+}
+
+# %% [markdown]
+r"""
+Three models, one data density with two wells: the difference of $F$ and $I$ must be the same number, half the mean square of the score of the data.
+"""
+
+# %% tags=["check"]
+draws = wells.sample(P.num_draws)
+half_square = 0.5 * integral(p_line * slope**2)
+for name, s in MODELS.items():
+    s_line = s(line)
+    prime = divergence(s, line[:, None]).detach()
+    checks.close(
+        f"{name}: E[s s_data] = -E[s']",
+        integral(p_line * s_line * slope),
+        -integral(p_line * prime),
+        atol=1e-9,
+    )
+    distance = 0.5 * integral(p_line * (s_line - slope) ** 2)
+    implicit = integral(p_line * implicit_loss(s, line[:, None]).detach())
+    checks.close(f"{name}: F - I", distance - implicit, half_square, atol=1e-9)
+    checks.unbiased(
+        f"{name}: I as a mean over data", implicit_loss(s, draws).detach(), implicit
+    )
+jacobian = torch.func.vmap(torch.func.jacrev(lambda x: mixture.score(x[None])[0]))
+checks.close(
+    "divergence in the plane, against the trace of the whole Jacobian",
+    divergence(mixture.score, points),
+    jacobian(points).diagonal(dim1=1, dim2=2).sum(1),
+    atol=1e-12,
+)
+
+# %% [markdown]
+r"""
+```{margin}
+**Watch for** the condition "$p_\text{data} \to 0$ at infinity".
+What must vanish is $p_\text{data}\, s_\theta$, on the whole boundary.
+```
+
+The boundary term has teeth.
+Waiting times have the density $e^{-x}$ on $x > 0$, a model of them is $\lambda e^{-\lambda x}$ with the score $-\lambda$.
+Then $I = \frac{1}{2} \lambda^2$ has its minimum at $\lambda = 0$, and the truth is $\lambda = 1$.
+At $x = 0$ the density jumps, and $[p_\text{data}\, s] = 0 - 1 \cdot (-\lambda) = \lambda$ is what is missing.
+{ref}`ex-sm-boundary` repairs it.
+"""
+
+# %% tags=["check"]
+# Nodes and weights for means over the density exp(-x).
+waits, weights = map(torch.from_numpy, np.polynomial.laguerre.laggauss(40))
+
+
+def exponential_terms(score):
+    """Fisher divergence, I, and the boundary term of data from exp(-x)."""
+    fisher_term = 0.5 * weights @ (score(waits) + 1) ** 2
+    implicit_term = weights @ implicit_loss(score, waits[:, None]).detach()
+    return fisher_term, implicit_term, -score(torch.zeros(1))[0]
+
+
+for name, s in (
+    ("rate 0", lambda x: -0.0 * x),
+    ("rate 1, the truth", lambda x: -1.0 + 0.0 * x),
+    ("rate 2", lambda x: -2.0 + 0.0 * x),
+    ("half a parabola", lambda x: 0.7 - 0.4 * x),
+):
+    distance, implicit, boundary = exponential_terms(s)
+    checks.close(
+        f"waiting times, {name}: F = I - [p s] + 1/2",
+        distance,
+        implicit - boundary + 0.5,
+        atol=1e-10,
+    )
+    print(f"    F = {distance:.3f}, I = {implicit:.3f}")
+
+# %% [markdown]
+r"""
+## A density without its normaliser, fitted
+
+**Where the score is linear in the parameters, score matching is a system of linear equations.**
+Let $f_\theta(x) = \theta \cdot \phi(x)$ with functions $\phi_k$, as for every exponential family.
+Then $s = \sum_k \theta_k \nabla \phi_k$, and $I$ is a parabola in $\theta$ with its minimum where
+
+$$
+\mathbb{E} \bigl[ \nabla \phi_k \cdot \nabla \phi_l \bigr]\, \theta_l = - \mathbb{E} \bigl[ \nabla^2 \phi_k \bigr] .
+$$ (eq-sm-linear)
+
+For $\phi = (x, x^2, x^3, x^4)$ nobody has $Z(\theta)$ in closed form, and nobody needs it.
+For a Gaussian, $s = -A (x - m)$, the answer is $A = C^{-1}$ with $C$ the covariance of the data: the same as by maximum likelihood.
+"""
+
+
+# %%
+def fit_quartic(x, weight):
+    """theta of exp(theta . (x, x^2, x^3, x^4)), from points x with weights."""
+    powers = torch.arange(1, 5)
+    slopes = powers * x[:, None] ** (powers - 1)
+    curvatures = powers * (powers - 1) * x[:, None] ** (powers - 2).clamp(min=0)
+    gram = (slopes * weight[:, None]).T @ slopes
+    return torch.linalg.solve(gram, -(weight @ curvatures))
+
+
+truth = torch.tensor([0.2, 1.0, -0.1, -0.5])
+inner = line[line.abs() < 6]
+p_quartic = torch.softmax(inner[:, None] ** torch.arange(1, 5) @ truth, 0)
+
+tilted = torch.randn(P.num_data, 3) @ torch.randn(3, 3) + torch.tensor([1.0, 0.0, -2.0])
+mean, covariance = tilted.mean(0), torch.cov(tilted.T, correction=0)
+
+
+def gaussian_loss(A):
+    return implicit_loss(lambda x: -(x - mean) @ A, tilted).mean()
+
+
+# %% tags=["check"]
+checks.close(
+    "four parameters from the density", fit_quartic(inner, p_quartic), truth, atol=1e-8
+)
+groups = torch.stack(
+    [
+        fit_quartic(inner[rows], torch.full((len(rows),), 1 / len(rows)))
+        for rows in torch.multinomial(p_quartic, 64 * 10_000, True).split(10_000)
+    ]
+)
+checks.at_most(
+    "the same from 64 samples of 10,000, errors of the medians",
+    (groups.median(0).values - truth).abs() / (1.2533 * groups.std(0) / 8),
+    5,
+)
+A = torch.linalg.inv(covariance).requires_grad_(True)
+(gradient,) = torch.autograd.grad(gaussian_loss(A), A)
+# A sum over the data rounds to about 1e-16 times the largest of the terms.
+checks.close(
+    "gradient of I at the inverse covariance", gradient, torch.zeros(3, 3), atol=1e-9
+)
+A = covariance.clone().requires_grad_(True)
+(gradient,) = torch.autograd.grad(gaussian_loss(A), A)
+checks.at_least("and elsewhere", gradient.norm(), 0.1)
+
+# %% [markdown]
+r"""
+Models with a known density, autoregressive ones and flows, can be trained in this way as well: their score comes by automatic differentiation.
+It is rarely a good idea.
+Take a flow with one parameter, $z = \sinh(b\, \mathrm{arsinh}\, x)$ with $z \sim N(0, 1)$ and
+
+$$
+\begin{aligned}
+\log p_b(x) &= -\tfrac{1}{2} z^2 - \tfrac{1}{2} \log 2 \pi + \log \frac{\mathrm{d}z}{\mathrm{d}x} , \\
+\frac{\mathrm{d}z}{\mathrm{d}x} &= \frac{b \cosh(b\, \mathrm{arsinh}\, x)}{\sqrt{1 + x^2}} .
+\end{aligned}
+$$ (eq-sm-flow)
+
+Both methods minimise a mean of some $o_b(x)$ over $n$ data, and both are consistent.
+The variance of such an estimate tends to
+
+$$
+\frac{1}{n}\, \frac{\mathbb{E} \bigl[ (\partial_b o_b)^2 \bigr]}{\mathbb{E} \bigl[ \partial_b^2 o_b \bigr]^2} ,
+$$ (eq-sm-efficiency)
+
+and none can be below that of maximum likelihood.
+"""
+
+
+# %%
+def derivative(values, variable):
+    """Row by row: the value of one row depends on the variable of that row alone."""
+    return torch.autograd.grad(values.sum(), variable, create_graph=True)[0]
+
+
+def flow_log_prob(x, b):
+    u = torch.asinh(x)
+    log_slope = b.log() + torch.cosh(b * u).log() - 0.5 * torch.log1p(x**2)
+    return -0.5 * torch.sinh(b * u) ** 2 - 0.5 * math.log(2 * math.pi) + log_slope
+
+
+def derivatives_in_b(method, x, b):
+    """First and second derivative in b of the objective of each datum."""
+    x, b = x.detach().requires_grad_(True), b.detach().requires_grad_(True)
+    log_p = flow_log_prob(x, b)
+    if method == "maximum likelihood":
+        objective = -log_p
+    else:
+        s = derivative(log_p, x)
+        objective = 0.5 * s**2 + derivative(s, x)
+    first = derivative(objective, b)
+    return first.detach(), derivative(first, b).detach()
+
+
+TRUE_B, SIZE = 0.7, 1_000
+z = line[line.abs() < 12]
+p_z = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+x_of_z = torch.sinh(torch.asinh(z) / TRUE_B)
+data_sets = torch.sinh(torch.asinh(torch.randn(P.num_fits, SIZE)) / TRUE_B)
+predicted, fitted = {}, {}
+for method in ("maximum likelihood", "score matching"):
+    first, second = derivatives_in_b(method, x_of_z, torch.full_like(z, TRUE_B))
+    predicted[method] = integral(p_z * first**2) / integral(p_z * second) ** 2
+    b = torch.full((P.num_fits, 1), TRUE_B)
+    for _ in range(6):  # Newton's method, for all data sets at once
+        first, second = derivatives_in_b(method, data_sets, b.expand_as(data_sets))
+        b = b - first.mean(1, keepdim=True) / second.mean(1, keepdim=True)
+    fitted[method] = b[:, 0]
+    print(f"{method}: n times the variance of b, predicted {predicted[method]:.3f}")
+
+# %% tags=["check"]
+by_library = torch.distributions.Normal(0.0, 1.0).log_prob(z)
+u = x_of_z.clone().requires_grad_(True)
+z_of_x = torch.sinh(TRUE_B * torch.asinh(u))
+checks.close(
+    "density of the flow, against the change of variables by autograd",
+    flow_log_prob(x_of_z, torch.full_like(z, TRUE_B)),
+    by_library + derivative(z_of_x, u).log().detach(),
+    atol=1e-10,
+)
+for method, b in fitted.items():
+    # The next order in 1 / n is some per cent, below the error of a few hundred fits.
+    checks.unbiased(
+        f"{method}: n times the squared error of b",
+        SIZE * (b - TRUE_B) ** 2,
+        predicted[method],
+    )
+checks.ordered("n times the variance of b", predicted)
+
+# %% [markdown]
+r"""
+## What the divergence costs
+
+```{margin}
+**Watch for** "score matching needs the Hessian".
+It needs the trace of it; the trouble is that automatic differentiation gives no trace without the rows.
+```
+
+**The trace of the Jacobian takes as many backward passes as there are dimensions; a random direction takes one.**
+For any $v$ with $\mathbb{E}[v v^\top] = I$
+
+$$
+\mathbb{E}_v\, \bigl[ v^\top J\, v \bigr] = \mathrm{tr}\, \bigl( J\, \mathbb{E}[v v^\top] \bigr) = \mathrm{tr}\, J ,
+$$ (eq-sm-trace)
+
+and $v^\top J = \nabla_x (v \cdot s)$ is the gradient of one number.
+Put into {eq}`eq-sm-implicit` this is *sliced score matching* {cite:p}`song2020sliced`.
+Its price is variance.
+Only the symmetric part $S = \frac{1}{2} (J + J^\top)$ enters $v^\top J v$, and
+
+$$
+\begin{aligned}
+\mathrm{Var} &= 2 \sum_{i, j} S_{ij}^2 && v \text{ normal}, \\
+\mathrm{Var} &= 2 \sum_{i \ne j} S_{ij}^2 && v_i = \pm 1 .
+\end{aligned}
+$$ (eq-sm-trace-variance)
+
+Random signs are never worse, and exact if $S$ is diagonal.
+
+```{margin}
+**Watch for** "sliced score matching solves a problem in one dimension".
+The score keeps all its dimensions; it is only looked at along one direction at a time.
+```
+"""
+
+
+# %%
+def sliced_divergence(score, x, v):
+    """v^T J v at each row of x: one backward pass."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        (pulled,) = torch.autograd.grad((v * score(x)).sum(), x, create_graph=True)
+    return (pulled * v).sum(1)
+
+
+def sliced_loss(score, x, v):
+    return 0.5 * score(x).square().sum(1) + sliced_divergence(score, x, v)
+
+
+def small_network(dim, hidden_dim=64):
+    layers = nn.Linear(dim, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, dim)
+    return nn.Sequential(*layers).requires_grad_(False)
+
+
+free = small_network(6)
+spot = torch.randn(6)
+J = torch.func.jacrev(free)(spot)
+S = (J + J.T) / 2
+many = spot.expand(P.num_draws, 6)
+normal_v = torch.randn_like(many)
+sign_v = torch.randint(0, 2, many.shape) * 2.0 - 1.0
+
+# %% tags=["check"]
+variances = {"normal": 2 * S.square().sum()}
+variances["signs"] = variances["normal"] - 2 * S.diagonal().square().sum()
+for name, v in (("normal", normal_v), ("signs", sign_v)):
+    estimates = sliced_divergence(free, many, v).detach()
+    checks.unbiased(f"{name}: v^T J v", estimates, J.trace())
+    checks.unbiased(
+        f"{name}: variance", (estimates - J.trace()).square(), variances[name]
+    )
+checks.close(
+    "divergence, 6 passes", divergence(free, spot[None])[0], J.trace(), atol=1e-12
+)
+s = MODELS["quartic"]
+checks.close(
+    "on a line with signs the slice is the whole",
+    sliced_loss(s, draws, torch.ones_like(draws)),
+    implicit_loss(s, draws),
+    atol=1e-12,
+)
+
+# %% [markdown]
+r"""
+How much dearer is exact?
+The clock is no check: times depend on the machine.
+Note the slopes in {numref}`fig-sm-cost`.
+"""
+
+# %%
+dims = (2, 8, 32, 128) if run.profile == "smoke" else (2, 8, 32, 128, 512)
+
+
+def milliseconds(work, *arguments):
+    """Of the second call; the first one warms up."""
+    work(*arguments)
+    started = time.perf_counter()
+    work(*arguments)
+    return 1e3 * (time.perf_counter() - started)
+
+
+cost = {"exact, d passes": [], "sliced, one pass": []}
+for dim in dims:
+    wide, x = small_network(dim), torch.randn(32, dim)
+    cost["exact, d passes"].append(milliseconds(divergence, wide, x))
+    cost["sliced, one pass"].append(milliseconds(sliced_divergence, wide, x, x))
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Time for the divergence of a network at 32 points, against the number of dimensions, as measured in this run.", "name": "fig-sm-cost"}, "image": {"alt": "Two lines on logarithmic axes. The exact divergence rises in proportion to the number of dimensions or faster, by more than a factor of a hundred; the sliced one hardly rises."}}
+fig, ax = plt.subplots()
+for name, values in cost.items():
+    ax.loglog(dims, values, "o-", label=name)
+ax.set(xlabel="dimensions d", ylabel="time (ms)", xticks=dims, xticklabels=dims)
+_ = ax.legend()
+
+# %% [markdown]
+r"""
+## Denoising score matching
+
+**Add noise to a datum and predict the noise: on average this is the score of the noisy density, and no derivative of the network in $x$ is needed {cite:p}`vincent2011`.**
+Let $\tilde x = x + \sigma \xi$, with the density $p_\sigma(\tilde x) = \int p(x)\, N(\tilde x; x, \sigma^2 I)\, \mathrm{d}x$.
+The score of the kernel is known, $\nabla_{\tilde x} \log N(\tilde x; x, \sigma^2 I) = -(\tilde x - x) / \sigma^2 = -\xi / \sigma$.
+Its mean over the $x$ that may have led to $\tilde x$ is the score that we want:
+
+$$
+\begin{aligned}
+\nabla \log p_\sigma(\tilde x) &= \frac{1}{p_\sigma(\tilde x)} \int p(x)\, \nabla_{\tilde x} N(\tilde x; x, \sigma^2 I)\, \mathrm{d}x \\
+&= \mathbb{E} \Bigl[ -\frac{\xi}{\sigma} \,\Big|\, \tilde x \Bigr] .
+\end{aligned}
+$$ (eq-sm-conditional)
+
+A least-squares fit learns a conditional mean.
+So in
+
+$$
+\begin{aligned}
+D_\sigma(\theta) &= \tfrac{1}{2}\, \mathbb{E}_{x, \xi} \Bigl| s_\theta(x + \sigma \xi) + \frac{\xi}{\sigma} \Bigr|^2 \\
+&= F(p_\sigma \,\Vert\, p_\theta) + \underbrace{\tfrac{1}{2} \Bigl( \frac{d}{\sigma^2} - \mathbb{E}_{p_\sigma} |s_\sigma|^2 \Bigr)}_{\text{floor, without } \theta}
+\end{aligned}
+$$ (eq-sm-denoising)
+
+the cross terms of both squares agree by {eq}`eq-sm-conditional`, and what is left is the mean square of the target minus that of its conditional mean.
+
+```{margin}
+**Watch for** "one fits data plus noise instead of data, which is good enough for small noise".
+What is learned is exactly $\nabla \log p_\sigma$; and small noise is where the target is worst.
+```
+"""
+
+
+# %%
+def dsm_objective(score, data, std):
+    """D_sigma by quadrature over x and xi, for data on the line."""
+    x, noise = torch.linspace(-7, 7, 281), torch.linspace(-9, 9, 181)
+    p_x = torch.softmax(data.log_prob(x[:, None]), 0)
+    p_noise = torch.softmax(-0.5 * noise**2, 0)
+    noisy = x[:, None] + std * noise
+    error = (score(noisy) + noise / std).square()
+    return 0.5 * (p_x @ error @ p_noise).item()
+
+
+def dsm_floor(data, std):
+    """What no score can go below."""
+    blurred, x = data.diffused(1.0, std), (1 + std) * line[:, None]
+    square = blurred.score(x).square().sum(1)
+    mean_square = (1 + std) * integral(blurred.log_prob(x).exp() * square)
+    return 0.5 * (1 / std**2 - mean_square)
+
+
+def on_line(density):
+    """Its score as a function of arrays of any shape."""
+    return lambda x: density.score(x.reshape(-1, 1)).reshape(x.shape)
+
+
+# %% tags=["check"]
+for std in (0.3, 1.0):
+    blurred = wells.diffused(1.0, std)
+    p_blurred = blurred.log_prob(line[:, None]).exp()
+    s_blurred = blurred.score(line[:, None])[:, 0]
+    for name, s in MODELS.items():
+        distance = 0.5 * integral(p_blurred * (s(line) - s_blurred) ** 2)
+        checks.close(
+            f"noise {std}, {name}: D - F(p_sigma)",
+            dsm_objective(s, wells, std) - distance,
+            dsm_floor(wells, std),
+            atol=1e-9,
+        )
+    best = dsm_objective(on_line(blurred), wells, std)
+    checks.close(
+        f"noise {std}: D of the score of p_sigma is the floor",
+        best,
+        dsm_floor(wells, std),
+        atol=1e-9,
+    )
+    of_p = dsm_objective(on_line(wells), wells, std)
+    checks.at_least(f"noise {std}: D of the score of p, above it", of_p - best, 0.01)
+
+# %% [markdown]
+r"""
+For data from $N(0, 1)$ the floor is $\frac{1}{2} \bigl( 1/\sigma^2 - 1/(1 + \sigma^2) \bigr)$.
+It grows without limit as $\sigma \to 0$ ({numref}`fig-sm-floor`): the target $-\xi/\sigma$ is then nearly all noise, and a batch says little about its mean.
+A loss over many $\sigma$ would be a loss of the smallest one.
+The weight $\lambda(\sigma) = \sigma^2$ makes all scales alike, with $\sigma s_\theta$ predicting $-\xi$:
+
+$$
+\sigma^2 \cdot \tfrac{1}{2} \Bigl| s_\theta + \frac{\xi}{\sigma} \Bigr|^2 = \tfrac{1}{2} \bigl| \sigma s_\theta + \xi \bigr|^2 .
+$$ (eq-sm-weight)
+"""
+
+# %%
+unit = gaussian(0.0, 1.0)
+sigmas = torch.logspace(-2, 1, 40).tolist()
+floors = torch.tensor([dsm_floor(unit, std) for std in sigmas])
+
+# %% tags=["check"]
+closed_form = torch.tensor([0.5 * (1 / s**2 - 1 / (1 + s**2)) for s in sigmas])
+checks.close("floor for N(0, 1), 40 scales", floors, closed_form, rtol=1e-8)
+checks.close("floor at sigma = 0.5", dsm_floor(unit, 0.5), 1.6, atol=1e-9)
+checks.close("floor at sigma = 0.01", dsm_floor(unit, 0.01), 4999.50005, rtol=1e-8)
+weighted = torch.tensor(sigmas) ** 2 * floors
+checks.at_most("weighted floor, all scales", weighted, 0.5)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The part of the denoising loss that nothing can remove, for data from N(0, 1), without and with the weight $\\sigma^2$.", "name": "fig-sm-floor"}, "image": {"alt": "On logarithmic axes the unweighted floor falls in a straight line from five thousand at sigma 0.01 to below one at sigma one and further. The weighted one is level at one half and bends down above one."}}
+fig, ax = plt.subplots()
+ax.loglog(sigmas, floors, label="floor")
+ax.loglog(sigmas, weighted, label=r"floor times $\sigma^2$")
+plotting.reference_line(ax, 0.5, "1/2")
+ax.set(xlabel=r"size of the noise $\sigma$", ylabel="floor of the loss")
+_ = ax.legend()
+
+# %% [markdown]
+r"""
+## Tweedie's formula
+
+**The score of the noisy density is the best denoiser.**
+Since $x = \tilde x - \sigma \xi$, equation {eq}`eq-sm-conditional` read for $x$ says {cite:p}`efron2011`
+
+$$
+\mathbb{E} [x \mid \tilde x] = \tilde x + \sigma^2\, \nabla \log p_\sigma(\tilde x) .
+$$ (eq-sm-tweedie)
+
+No prior stands on the right: whoever has many noisy measurements knows $p_\sigma$, and thereby the posterior mean of each, without ever having seen a clean one ({numref}`fig-sm-tweedie`).
+"""
+
+
+# %%
+def posterior_moment(data, noisy, std, power):
+    """E[x^power | noisy], by Bayes' rule and quadrature."""
+    log_joint = data.log_prob(line[:, None]) - (noisy[:, None] - line) ** 2 / (
+        2 * std**2
+    )
+    return torch.softmax(log_joint, 1) @ line**power
+
+
+measured = torch.linspace(-5, 5, 201)
+denoised = {}
+for std in (0.3, 1.0, 3.0):
+    s_noisy = wells.diffused(1.0, std).score(measured[:, None])[:, 0]
+    denoised[std] = measured + std**2 * s_noisy
+
+# %% tags=["check"]
+for std, values in denoised.items():
+    checks.close(
+        f"noise {std}: Tweedie, against the posterior mean",
+        values,
+        posterior_moment(wells, measured, std, 1),
+        atol=1e-8,
+    )
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Posterior mean of a datum from two wells at -1.5 and 1.5, given the noisy value, for three sizes of the noise. Without noise it would be the diagonal.", "name": "fig-sm-tweedie"}, "image": {"alt": "Three rising curves. With little noise the curve follows the diagonal except for a steep step between the wells. With noise one it is a smooth step from well to well. With noise three it is nearly flat, near the mean of the data."}}
+fig, ax = plt.subplots()
+for std, values in denoised.items():
+    ax.plot(measured, values, label=rf"$\sigma$ = {std}")
+ax.plot(measured, measured, "k--", linewidth=1, label="diagonal")
+ax.set(
+    xlabel=r"measured $\tilde x$", ylabel=r"$\mathrm{E}[x \mid \tilde x]$", ylim=(-4, 4)
+)
+_ = ax.legend()
+
+# %% [markdown]
+r"""
+A denoised sample is not a sample.
+Of data from $N(0, 1)$ the noisy values have the variance $1 + \sigma^2$, and their posterior means have $1 / (1 + \sigma^2)$: too wide before, too narrow after.
+So "sample from $p_\sigma$ and denoise afterwards" needs a $\sigma$ that is small against the structure of the data.
+"""
+
+# %% tags=["check"]
+std = 0.8
+noisy = torch.randn(P.num_draws) + std * torch.randn(P.num_draws)
+clean = noisy + std**2 * unit.diffused(1.0, std).score(noisy[:, None])[:, 0]
+checks.unbiased("variance of the noisy values", noisy**2, 1 + std**2)
+checks.unbiased("variance of the denoised values", clean**2, 1 / (1 + std**2))
+
+# %% [markdown]
+r"""
+## A network that learns the score
+
+**The network sees a noisy point and the size of the noise, and predicts minus the noise over $\sigma$.**
+The input is scaled to a size of order one, the output divided by $\sigma$, so that the layers in between work with numbers of order one at all scales.
+With one scale in the list this is denoising score matching; with many it is the *noise-conditional score network* of {cite:t}`song2019`.
+"""
+
+
+# %%
+class ScoreNetwork(nn.Module):
+    def __init__(self, dim, hidden_dim=128, data_std=4.0):
+        super().__init__()
+        self.data_std = data_std
+        self.layers = nn.Sequential(
+            *(nn.Linear(dim + 1, hidden_dim), nn.SiLU()),
+            *(nn.Linear(hidden_dim, hidden_dim), nn.SiLU()),
+            *(nn.Linear(hidden_dim, hidden_dim), nn.SiLU()),
+            nn.Linear(hidden_dim, dim),
+        )
+
+    def forward(self, x, std):
+        std = torch.as_tensor(std, dtype=x.dtype, device=x.device).expand(len(x), 1)
+        scaled = x / (self.data_std**2 + std**2).sqrt()
+        return self.layers(torch.cat([scaled, std.log()], 1)) / std
+
+
+def dsm_loss(score, x, std, noise):
+    """|sigma s(x + sigma xi, sigma) + xi|^2 / 2, one number per example."""
+    return 0.5 * (std * score(x + std * noise, std) + noise).square().sum(1)
+
+
+def train(network, loss_of, data, stds, num_steps, *, batch_size=512, rate=2e-3):
+    """Yields the mean loss of each batch; the rate falls to zero."""
+    optimiser = torch.optim.Adam(network.parameters(), lr=rate)
+    for step in range(num_steps):
+        optimiser.param_groups[0]["lr"] = rate * (1 - step / num_steps)
+        rows = torch.randint(len(data), (batch_size,), device=data.device)
+        scale = torch.randint(len(stds), (batch_size, 1), device=data.device)
+        noise = torch.randn_like(data[rows])
+        loss = loss_of(network, data[rows], stds[scale], noise).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        yield loss.item()
+
+
+# %% [markdown]
+r"""
+The first network knows one scale, $\sigma = 0.4$, which blurs the clouds of {numref}`fig-sm-problem` only a little: their width grows from 1 to 1.08.
+The floor of its loss is known, since the score of the blurred mixture is.
+The two coordinates are independent: the first is a mixture on the line, the second is $N(0, 1)$.
+"""
+
+# %%
+SMALL = 0.4
+data = mixture.sample(P.num_data).to(run.device, torch.float32)
+across = two_modes(0.8, 4.0)  # the law of the first coordinate
+
+
+def weighted_floor(std):
+    """The lowest mean of `dsm_loss` at one scale."""
+    return std**2 * (dsm_floor(across, std) + dsm_floor(unit, std))
+
+
+def exact_score(x, std):
+    return mixture.diffused(1.0, float(std)).score(x)
+
+
+def trained(stds, num_steps, loss_of=dsm_loss):
+    network = ScoreNetwork(2).to(run.device, torch.float32)
+    scales = torch.tensor(stds, device=run.device, dtype=torch.float32)
+    losses = list(train(network, loss_of, data, scales, num_steps))
+    return network.requires_grad_(False), losses
+
+
+single, _ = trained([SMALL], P.single_steps)
+
+
+@torch.no_grad()
+def learned(network, x, std):
+    """The network's score for points in double precision on the CPU."""
+    return network(x.to(run.device, torch.float32), std).cpu().double()
+
+
+# %%
+test = mixture.sample(P.num_draws)  # new points, and their noise
+noise = torch.randn_like(test)
+noisy = test + SMALL * noise
+
+# %% tags=["check"]
+for std in (SMALL, 3.0):
+    checks.unbiased(
+        f"noise {std}: loss of the exact score, against the floor",
+        dsm_loss(exact_score, test, std, noise),
+        weighted_floor(std),
+    )
+excess = dsm_loss(
+    lambda x, std: learned(single, x, std), test, SMALL, noise
+) - dsm_loss(exact_score, test, SMALL, noise)
+gap = learned(single, noisy, SMALL) - exact_score(noisy, SMALL)
+distance = 0.5 * SMALL**2 * gap.square().sum(1)
+checks.unbiased(
+    "loss of the network above that of the exact score, minus its Fisher divergence",
+    excess - distance,
+    0.0,
+)
+if run.profile != "smoke":
+    checks.at_most("sigma^2 times Fisher divergence", distance.mean(), 0.02)
+
+# %% [markdown]
+r"""
+Sliced score matching on the noisy points learns the same field without being told the noise: {eq}`eq-sm-denoising` and {eq}`eq-sm-implicit` are the same Fisher divergence but for a constant.
+Its loss needs a gradient in $x$ inside the gradient in $\theta$, and a step takes longer.
+The minimum of the weighted loss is known here too: it is $-\frac{1}{2} \sigma^2\, \mathbb{E} |s_\sigma|^2$, which by {eq}`eq-sm-denoising` is the floor minus $d/2$.
+Which of the two comes nearer in the same number of steps is a matter of noise: that of the target $-\xi/\sigma$ in one, that of the slices, {eq}`eq-sm-trace-variance`, in the other.
+"""
+
+
+# %%
+def noisy_sliced_loss(score, x, std, noise):
+    """sigma^2 times the sliced loss at x + sigma xi, one number per example."""
+    noisy = x + std * noise
+    signs = torch.randint(0, 2, x.shape, device=x.device).to(x.dtype) * 2 - 1
+    loss = sliced_loss(lambda y: score(y, std), noisy, signs)
+    return torch.as_tensor(std).reshape(-1) ** 2 * loss
+
+
+by_slices, _ = trained([SMALL], P.single_steps, noisy_sliced_loss)
+gap = learned(by_slices, noisy, SMALL) - exact_score(noisy, SMALL)
+sliced_distance = 0.5 * SMALL**2 * gap.square().sum(1)
+print(f"sigma^2 times Fisher divergence, denoising: {distance.mean():.5f}")
+print(f"sigma^2 times Fisher divergence, sliced:    {sliced_distance.mean():.5f}")
+
+# %% tags=["check"]
+checks.unbiased(
+    "sliced loss of the exact score, against floor - d / 2",
+    noisy_sliced_loss(exact_score, test, SMALL, noise).detach(),
+    weighted_floor(SMALL) - 1.0,
+)
+if run.profile != "smoke":
+    checks.at_most("sliced: sigma^2 Fisher divergence", sliced_distance.mean(), 0.02)
+
+# %% [markdown]
+r"""
+## Which vector fields are scores
+
+**A network can return any vectors; the gradient of a log-density cannot be any field.**
+Six statements, each with its cell:
+
+1. it is *conservative*: $\partial_i s_j = \partial_j s_i$, a symmetric Jacobian, no curl;
+2. it points *inward*: $\int e^f$ must be finite;
+3. at a *boundary* $p_\text{data}\, s_\theta$ must vanish, or {eq}`eq-sm-implicit` has another term;
+4. the *support* must be connected, or the weights of its pieces are lost;
+5. on a *manifold* it does not exist: the data must fill the space;
+6. *not* needed are positivity and a normaliser, since $e^f$ is positive and $Z$ drops out.
+
+```{margin}
+**Watch for** "unlike a density, a score need not satisfy any constraint".
+It need not be positive or normalised; it must be a gradient, and of the right kind.
+```
+
+Statements 3 and 4 are shown above.
+To these comes one of economy: $s_\theta$, and for {eq}`eq-sm-implicit` its divergence, must be cheap.
+
+**The curl.**
+An antisymmetric matrix $A$ turns a score into a field without sources: for any $p$
+
+$$
+\nabla \cdot (p\, A s) = p\, \bigl( \mathrm{tr}(A\, \nabla s) + s \cdot A s \bigr) = 0 ,
+$$ (eq-sm-solenoidal)
+
+because $\nabla s$ is symmetric and $A$ antisymmetric ({numref}`fig-sm-rotation`).
+So the field $s + A s$ leaves $p$ stationary under Langevin motion, and is no score.
+Every objective above sees it: $I$ grows by $\frac{1}{2} \mathbb{E} |A s|^2$.
+"""
+
+
+# %%
+def rows_of_jacobian(score, x):
+    """J[n, i, j] = d s_i / d x_j at each row of x."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        s = score(x)
+        rows = [
+            torch.autograd.grad(s[:, i].sum(), x, retain_graph=True)[0]
+            for i in range(x.shape[1])
+        ]
+    return torch.stack(rows, 1)
+
+
+def curl(score, x):
+    """d s_2 / d x_1 - d s_1 / d x_2, in the plane."""
+    J = rows_of_jacobian(score, x)
+    return J[:, 1, 0] - J[:, 0, 1]
+
+
+TURN = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+
+
+def turned(x):
+    """A s of the mixture: the score, turned by 90 degrees."""
+    return mixture.score(x) @ TURN.T
+
+
+def with_turn(x):
+    return mixture.score(x) + turned(x)
+
+
+fine = plane(12.0, 8.0, 301)
+mass = torch.softmax(mixture.log_prob(fine), 0)  # of each grid point
+
+# %% tags=["check"]
+checks.close(
+    "curl of the score", curl(mixture.score, points), torch.zeros(200), atol=1e-12
+)
+checks.at_least("curl of s + A s, largest", curl(with_turn, points).abs().max(), 0.1)
+checks.close(
+    "sources of p A s, over p",
+    divergence(turned, points) + (turned(points) * mixture.score(points)).sum(1),
+    torch.zeros(200),
+    atol=1e-12,
+)
+change = implicit_loss(with_turn, fine) - implicit_loss(mixture.score, fine)
+checks.close(
+    "I(s + A s) - I(s)",
+    mass @ change.detach(),
+    0.5 * mass @ turned(fine).square().sum(1),
+    atol=1e-9,
+)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: the score of a Gaussian cloud. Right: the same arrows turned by 90 degrees. They move points around on lines of equal density and change no density.", "name": "fig-sm-rotation"}, "image": {"alt": "Two panels with circles of equal density. On the left arrows point inward from all sides. On the right arrows of the same lengths run around the circles."}}
+fig, axes = plt.subplots(1, 2, figsize=(7.0, 3.6), sharey=True)
+spots = torch.cartesian_prod(torch.linspace(-2, 2, 9), torch.linspace(-2, 2, 9))
+for ax, field in zip(axes, (-spots, -spots @ TURN.T), strict=True):
+    for radius in (0.7, 1.4, 2.1):
+        ax.add_patch(
+            plt.Circle((0, 0), radius, fill=False, color="grey", linewidth=0.7)
+        )
+    ax.quiver(*spots.T, *field.T, color=plotting.COLOURS[1], width=0.006, scale=28)
+    ax.set(aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), xlabel="$x_1$")
+_ = axes[0].set(ylabel="$x_2$")
+
+# %% [markdown]
+r"""
+A chain with the turned field on $N(0, I)$ is $x \to B x + \sqrt{2 \eta}\, \xi$ with $B = I - \eta (I + \gamma A)$ and $B B^\top = \bigl( (1 - \eta)^2 + \eta^2 \gamma^2 \bigr) I$, so that its variance is
+
+$$
+v = \frac{2}{2 - \eta\, (1 + \gamma^2)} ,
+$$ (eq-sm-turned-variance)
+
+which tends to 1 with $\eta \to 0$ for every $\gamma$: a stirred cup has the same equilibrium.
+"""
+
+# %% tags=["check"]
+eta, gamma = 0.05, 2.0
+chain = langevin(torch.randn(P.num_exact, 2), lambda x: -x - gamma * x @ TURN.T, eta)
+x = next(islice(chain, 200, None))
+variance = 2 / (2 - eta * (1 + gamma**2))
+checks.unbiased(
+    "second moments of the stirred chain",
+    x[:, :, None] * x[:, None],
+    variance * torch.eye(2),
+)
+
+# %% [markdown]
+r"""
+A free network has some curl, trained or not.
+The gradient of a network with one output has none, by construction: $s_\theta = \nabla f_\theta$, at the price of one more backward pass in each step of training and of sampling.
+Most programs live with the curl, which is small where there are data ({numref}`fig-sm-curl`).
+"""
+
+# %%
+potential = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 1))
+
+
+def gradient_field(x):
+    """The gradient of a network with one output, with a graph."""
+    with torch.enable_grad():
+        x = x if x.requires_grad else x.detach().requires_grad_(True)
+        return torch.autograd.grad(potential(x).sum(), x, create_graph=True)[0]
+
+
+def single_field(x):
+    return single(x.to(run.device, torch.float32), SMALL)
+
+
+untrained = small_network(2)
+where = plane(8.0, 4.0, 81)
+curl_map = curl(single_field, where).cpu().double()
+
+# %% tags=["check"]
+stray = curl(gradient_field, points)
+checks.close("curl of a gradient network", stray, torch.zeros(200), atol=1e-12)
+J = rows_of_jacobian(gradient_field, points)
+checks.at_least("while its Jacobian is not zero", J.abs().max(), 1e-2)
+checks.at_least("curl of a free network", curl(untrained, points).abs().max(), 1e-2)
+at_data = curl(single_field, noisy[:4_000]).abs().mean()
+print(f"trained network, mean size of the curl at noisy data: {at_data:.3f}")
+if run.profile != "smoke":
+    checks.at_most("trained network: curl at noisy data", at_data, 0.1)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Curl of the trained free network, $\\partial_1 s_2 - \\partial_2 s_1$. A score has none. Lines: the density, a factor of 10 between them. For comparison: the diagonal of the Jacobian is about -0.9 in the clouds.", "name": "fig-sm-curl"}, "image": {"alt": "A coloured map of the plane with contour lines around two clouds. Inside the inner contours the colours are pale. Between the clouds and at the edge of the map there are stronger red and blue patches."}}
+fig, ax = plt.subplots(figsize=(7.0, 3.6))
+sides = torch.linspace(-8, 8, 81), torch.linspace(-4, 4, 81)
+limit = curl_map.abs().quantile(0.99).item()
+picture = ax.pcolormesh(
+    *sides, curl_map.reshape(81, 81).T, cmap="RdBu_r", vmin=-limit, vmax=limit
+)
+heights = mixture.diffused(1.0, SMALL).log_prob(where).reshape(81, 81).T
+levels = heights.max() - math.log(10) * torch.arange(5, 0, -1)
+ax.contour(*sides, heights, levels, colors="black", linewidths=0.7, linestyles="solid")
+fig.colorbar(picture, ax=ax, label="curl", shrink=0.7)
+_ = ax.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+
+# %% [markdown]
+r"""
+**Inward.**
+The field $s = 0$ is a gradient, of $f = 0$, and no density on the line has it.
+Langevin motion in it is free diffusion, and its variance grows for ever: $\mathrm{Var} = 2 \eta k$ after $k$ steps.
+Pointing inward is not enough, it must be strong enough.
+The field $s = -a x / (1 + x^2)$ points inward everywhere, and $e^f = (1 + x^2)^{-a/2}$ has a finite integral only for $a > 1$; for $a = 2$ this is Cauchy's density.
+
+**On a manifold.**
+Data on a circle in the plane have no density there.
+Blurred they have one, and its score grows as $1/\sigma^2$: the arrows point back to the circle from a distance of the order of $\sigma$, and
+
+$$
+\sigma^2\, \mathbb{E} |s_\sigma|^2 \to d - d_\text{data}
+\quad (\sigma \to 0) ,
+$$ (eq-sm-codimension)
+
+the number of dimensions that the data do not fill: one for the circle.
+Langevin steps must then shrink as $\sigma^2$: across the circle the chain is stable only for $\eta < 2 \sigma^2$.
+"""
+
+# %%
+angles = 2 * math.pi * torch.arange(400) / 400
+ring_points = torch.stack([angles.cos(), angles.sin()], 1)
+ring = GaussianMixture(torch.full((400,), 1 / 400), ring_points, 1e-9)
+RING_STDS = (1.0, 0.4, 0.2, 0.1, 0.05)
+
+
+def ring_square(std):
+    """E|s_sigma|^2 for data on the circle, by quadrature along one ray."""
+    radius = torch.linspace(0, 8, 4_001)
+    ray = torch.stack([radius, torch.zeros_like(radius)], 1)
+    blurred = ring.diffused(1.0, std)
+    weight = 2 * math.pi * radius * blurred.log_prob(ray).exp() * 8 / 4_000
+    return weight.sum().item(), (weight @ blurred.score(ray).square().sum(1)).item()
+
+
+ring_squares = [ring_square(std) for std in RING_STDS]
+
+# %% tags=["check"]
+free_walk = next(
+    islice(langevin(torch.zeros(P.num_draws), torch.zeros_like, 0.1), 49, None)
+)
+checks.unbiased("s = 0: variance after 50 steps of 0.1", free_walk**2, 10.0)
+far = torch.linspace(-40, 40, 8_001)  # x = sinh(far): reaches 10^17
+tail = {a: torch.cosh(far) ** (1 - a) for a in (1, 2)}  # e^f dx
+checks.close(
+    "a = 2: integral of e^f", torch.trapezoid(tail[2], far), math.pi, atol=1e-9
+)
+checks.close(
+    "a = 1: integral of e^f up to x, still growing as 2 arsinh x",
+    torch.trapezoid(tail[1], far),
+    2 * far[-1],
+    rtol=1e-12,
+)
+totals = torch.tensor([total for total, _ in ring_squares])
+checks.close("mass along the ray times 2 pi r", totals, torch.ones(5), atol=1e-5)
+codimension = [
+    square * std**2 for (_, square), std in zip(ring_squares, RING_STDS, strict=True)
+]
+# Curvature corrects this by a term of order sigma^2, 0.0025 at the smallest.
+checks.close(
+    "sigma^2 E|s|^2 at 0.05: unfilled dimensions", codimension[-1], 1, atol=0.005
+)
+checks.at_least("sigma^2 E|s|^2 at 1: the circle is not seen", codimension[0], 1.2)
+
+# %% [markdown]
+r"""
+## Sampling with a learned score
+
+```{margin}
+**Watch for** "without noise the particles collapse to the mean".
+They collapse to modes; the gradient is the direction of steepest ascent, and leads to the maximum of a basin.
+```
+
+**Following the score leads to modes; with noise it gives samples.**
+The learned field moves 500 points that start anywhere ({numref}`fig-sm-sampling`).
+Without noise each of them ends at the maximum of its basin, as in [the Langevin lecture](langevin.ipynb): at one of two points, neither of which is the mean of the data.
+With the noise of the Langevin rule, {eq}`eq-lan-ula`, they form clouds.
+"""
+
+
+# %%
+def uniform_start(num):
+    """Anywhere in a square that holds both clouds."""
+    return 16 * torch.rand(num, 2) - 8
+
+
+def heavy(x):
+    """1 for particles in the left cloud, which weighs 0.8."""
+    return (x[:, 0] < 0).double()
+
+
+@torch.no_grad()
+def ascend(x, score, step_size, num_steps):
+    for _ in range(num_steps):
+        x = x + step_size * score(x)
+    return x
+
+
+BUDGET, PLAIN_STEP = 1_000, 0.1
+start = uniform_start(500).to(run.device, torch.float32)
+climbed = ascend(start, single_field, PLAIN_STEP, 300).cpu()
+chain = langevin(start, single_field, PLAIN_STEP)
+cloud = next(islice(chain, 300, None)).cpu()
+
+# %% tags=["check"]
+tops = ascend(uniform_start(200), mixture.score, PLAIN_STEP, 400)
+checks.at_most(
+    "exact score: slope where the climb ends", mixture.score(tops).abs(), 1e-9
+)
+checks.at_most(
+    "curvature there, largest eigenvalue",
+    torch.linalg.eigvalsh(rows_of_jacobian(mixture.score, tops)),
+    -0.9,
+)
+mean = mixture.weights @ mixture.means
+checks.at_least("distance from the mean of the data", (tops - mean).norm(dim=1), 1.5)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Points that follow the learned score from a uniform start, without noise (top) and with it (middle), and data (bottom). The percentage is the share in the left half.", "name": "fig-sm-sampling"}, "image": {"alt": "Three panels above each other. On top two tight spots with some points left over; in the middle two round clouds with about half of the points each; at the bottom two round clouds, the left one with four fifths of the points."}}
+fig, axes = plt.subplots(3, 1, figsize=(5.6, 6.6), sharex=True)
+for ax, name, x in zip(
+    axes,
+    ("ascent", "Langevin", "data"),
+    (climbed, cloud, mixture.sample(500)),
+    strict=True,
+):
+    ax.plot(*x.T, ".", color=plotting.COLOURS[0], markersize=4)
+    ax.set(aspect="equal", xlim=(-8, 8), ylim=(-3.6, 3.6), ylabel="$x_2$")
+    text = f"{name}: {heavy(x).mean():.0%} left"
+    ax.annotate(text, (0.5, 0.88), xycoords="axes fraction", ha="center")
+_ = axes[-1].set(xlabel="$x_1$")
+
+# %% [markdown]
+r"""
+The clouds are right and their weights are not: the share on the left is nearly that of the start.
+Langevin with a learned score fails in three ways.
+
+**First failure: where there are no data, nothing was learned.**
+The loss is a mean over $p_\sigma$; a point that is never visited does not enter.
+Its error grows as the density falls ({numref}`fig-sm-low-density`), and the chain starts just there.
+"""
+
+# %%
+where = plane(10.0, 6.0, 121)
+below = mixture.diffused(1.0, SMALL).log_prob(where)
+below = below.max() - below  # nats below the top
+field_error = (learned(single, where, SMALL) - exact_score(where, SMALL)).norm(dim=1)
+edges = torch.arange(0, 22, 2.0)
+typical = torch.stack(
+    [field_error[(below >= a) & (below < a + 2)].mean() for a in edges[:-1]]
+)
+print(
+    f"mean error in the first and in the last bin: {typical[0]:.3f}, {typical[-1]:.3f}"
+)
+
+# %% tags=["check"]
+if run.profile != "smoke":
+    checks.at_least(
+        "error at 18 to 20 nats, over that at the top", typical[-1] / typical[0], 3
+    )
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Error of the learned score at points of the plane, against how far the density there lies below its maximum. Line: mean in bins of two nats.", "name": "fig-sm-low-density"}, "image": {"alt": "A cloud of dots on a logarithmic axis. The error is smallest, some hundredths, where the density is high, and rises by one to two orders of magnitude where it is lower by many nats."}}
+fig, ax = plt.subplots()
+ax.semilogy(below, field_error, ".", color=plotting.COLOURS[5], markersize=1.5)
+ax.semilogy(edges[:-1] + 1, typical, "o-", color=plotting.COLOURS[1], label="mean")
+ax.set(xlabel=r"$\log p_\sigma$ below its maximum (nats)", ylabel="error of the score")
+ax.set(xlim=(0, 20), ylim=(1e-3, 20))
+_ = ax.legend(loc="lower right")
+
+# %% [markdown]
+r"""
+```{margin}
+**Watch for** "Langevin distributes the points equally between the maxima".
+The stationary weights are right; before they are reached the weights are those of the start.
+```
+
+**Second failure: the weights of far modes are those of the start.**
+This is no fault of learning; the exact score does the same.
+Its chain has the right stationary weights and takes exponentially long to get there.
+How long can be computed without a simulation.
+The first coordinate moves by itself, so that its law on a grid is multiplied by a matrix in each step.
+"""
+
+# %%
+grid = torch.linspace(-40, 40, 641)
+
+
+def step_kernel(std, eta):
+    """K[i, j]: one Langevin step of the first coordinate, between the grid points."""
+    score = across.diffused(1.0, std).score(grid[:, None])[:, 0]
+    return torch.softmax(-((grid - (grid + eta * score)[:, None]) ** 2) / (4 * eta), 1)
+
+
+def share_left(law):
+    """Probability of x_1 < 0; half of the grid point 0 counts."""
+    return (law[grid < 0].sum() + 0.5 * law[grid == 0].sum()).item()
+
+
+STARTS = {  # laws of the first coordinate
+    "uniform": ((grid.abs() <= 8) * 1.0 - (grid.abs() == 8) * 0.5) / 128,
+    "all right": torch.softmax(-0.5 * (grid - 4) ** 2, 0),
+    "true": torch.softmax(across.log_prob(grid[:, None]), 0),
+}
+K = step_kernel(0.0, PLAIN_STEP)
+plain_shares = {}
+for name, law in STARTS.items():
+    plain_shares[name] = [share_left(law)]
+    for _ in range(BUDGET):
+        law = law @ K
+        plain_shares[name].append(share_left(law))
+settled = STARTS["uniform"] @ torch.linalg.matrix_power(K, 2**20)
+print({name: round(shares[-1], 3) for name, shares in plain_shares.items()})
+
+# %%
+plain = {
+    "uniform": uniform_start(P.num_exact),
+    "all right": mixture.means[1] + torch.randn(P.num_exact, 2),
+}
+for name, x in plain.items():
+    plain[name] = next(islice(langevin(x, mixture.score, PLAIN_STEP), BUDGET - 1, None))
+
+
+def record_share(name, x, protocol):
+    """Share of the left cloud, with its binomial standard error."""
+    share = heavy(x).mean()
+    return run.record(
+        name,
+        share,
+        unit="1",
+        standard_error=(share * (1 - share) / len(x)).sqrt(),
+        protocol=f"{protocol}, {len(x):,} particles; the true weight is 0.8",
+    )
+
+
+plain_record = {
+    "uniform": record_share(
+        "plain_mode_weight",
+        plain["uniform"],
+        f"{BUDGET:,} Langevin steps of {PLAIN_STEP}, exact score, uniform start",
+    ),
+    "all right": record_share(
+        "plain_mode_weight_started_right",
+        plain["all right"],
+        f"{BUDGET:,} Langevin steps of {PLAIN_STEP}, exact score, all particles start "
+        "in the right cloud",
+    ),
+}
+
+# %% tags=["check"]
+checks.close("rows of the kernel", K.sum(1), torch.ones(len(grid)), atol=1e-12)
+for name, x in plain.items():
+    checks.unbiased(
+        f"start {name}: share after {BUDGET} steps", heavy(x), plain_shares[name][-1]
+    )
+checks.close("start true: share stays", plain_shares["true"][-1], 0.8, atol=0.01)
+# The law that the chain settles to is off by a term of order of the step, see langevin.
+checks.close("after a million steps: share", share_left(settled), 0.8, atol=0.02)
+checks.at_most("start uniform, after the budget", plain_shares["uniform"][-1], 0.65)
+
+# %% [markdown]
+r"""
+The particles agree with the matrix.
+After a thousand steps the chain that started anywhere is nearly where it began, and the chain that started on the right is still there; only who knew the weights beforehand has them.
+After a million steps all three would agree.
+
+**Third failure: data on a manifold.**
+Real data, digits for example, fill few of their dimensions, and {eq}`eq-sm-codimension` applies: without noise the score does not exist, with little noise it is steep, and steps must be tiny.
+"""
+
+# %% [markdown]
+r"""
+## Noise of many sizes
+
+**Much noise joins the modes, little noise sharpens them; a sequence of scales does both.**
+All three failures have one cure {cite:p}`song2019`.
+With large $\sigma$ the density $p_\sigma$ covers the plane, so that there are data everywhere; it has a single bump, so that chains mix; and it fills all dimensions.
+Learn $\nabla \log p_\sigma$ for scales $\sigma_1 > \dots > \sigma_L$ that fall geometrically,
+
+$$
+\frac{\sigma_{i+1}}{\sigma_i} = \text{const} ,
+$$ (eq-sm-geometric)
+
+from the size of the data down to the finest structure that one wants to keep.
+Geometric, because what must be bridged from one scale to the next is a ratio: the divergence of $N(0, \sigma_i^2)$ from $N(0, \sigma_{i+1}^2)$ depends on nothing else.
+Watch the bridge in {numref}`fig-sm-scales`.
+"""
+
+# %%
+NUM_SCALES, LARGE = 10, 8.0
+STDS = torch.logspace(math.log10(LARGE), math.log10(SMALL), NUM_SCALES).tolist()
+
+# %% tags=["check"]
+checks.close("largest and smallest", [STDS[0], STDS[-1]], [LARGE, SMALL], rtol=1e-12)
+steps_kl = torch.stack(
+    [
+        torch.distributions.kl_divergence(
+            torch.distributions.Normal(0.0, b), torch.distributions.Normal(0.0, a)
+        )
+        for a, b in pairwise(STDS)
+    ]
+)
+ratio = (SMALL / LARGE) ** (2 / (NUM_SCALES - 1))
+checks.close(
+    "KL from scale to scale, the same everywhere",
+    steps_kl,
+    torch.full((NUM_SCALES - 1,), 0.5 * (ratio - 1 - math.log(ratio))),
+    atol=1e-12,
+)
+widest = across.diffused(1.0, LARGE).score(grid[:, None])[:, 0]
+checks.close(
+    "at the largest scale: number of maxima",
+    ((widest[:-1] > 0) & (widest[1:] <= 0)).sum(),
+    1,
+)
+finest = across.diffused(1.0, SMALL).score(grid[:, None])[:, 0]
+checks.close("at the smallest", ((finest[:-1] > 0) & (finest[1:] <= 0)).sum(), 2)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Density of the first coordinate after noise of five of the ten scales, each drawn to the same height and shifted upwards: two far modes become one bump.", "name": "fig-sm-scales"}, "image": {"alt": "Five curves above each other. The lowest has a tall peak at minus four and a small separate one at plus four. Higher up the peaks widen and merge; the uppermost is one broad bump."}}
+fig, ax = plt.subplots()
+for i, std in enumerate(STDS[::-2]):
+    curve = across.diffused(1.0, std).log_prob(line[:, None]).exp()
+    ax.fill_between(line, i, i + 0.9 * curve / curve.max(), alpha=0.5)
+    ax.annotate(rf"$\sigma$ = {std:.2g}", (12.5, i + 0.15))
+_ = ax.set(xlabel="$x_1$", yticks=[], xlim=(-18, 18))
+
+# %% [markdown]
+r"""
+The network and the loop are those of above, with ten scales in the list and the weight $\sigma^2$ of {eq}`eq-sm-weight` ({numref}`fig-sm-training`).
+"""
+
+# %%
+network, losses = trained(STDS, P.num_steps)
+floor = sum(weighted_floor(std) for std in STDS) / NUM_SCALES
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Loss of the noise-conditional network during training, means over blocks of steps. Dashed: the floor, known here because the exact scores are.", "name": "fig-sm-training"}, "image": {"alt": "A curve that falls steeply at first and then runs along a dashed horizontal line, fluctuating closely around it."}}
+fig, ax = plt.subplots()
+block = max(1, len(losses) // 80)
+means = torch.tensor(losses)[: len(losses) // block * block].reshape(-1, block).mean(1)
+ax.plot(block * (torch.arange(len(means)) + 0.5), means)
+plotting.reference_line(ax, floor, "floor", side="left")
+ax.set(xlabel="step", ylabel="loss, weighted")
+_ = ax.set_ylim(0.9 * floor, floor + 4 * (means[len(means) // 8] - floor).abs() + 0.1)
+
+# %% tags=["check"]
+# A score of 0 has the loss E|xi|^2 / 2 = 1.
+checks.at_most("loss of the last 50 batches", sum(losses[-50:]) / 50, 0.8)
+
+# %% [markdown]
+r"""
+The loss tells little, because most of it is floor.
+The held-out number is its excess over the loss of the exact score with the same noise, which by {eq}`eq-sm-denoising` is the Fisher divergence times $\sigma^2$, in the mean over the scales.
+There is no published number for this toy to set beside it.
+"""
+
+# %%
+held_out = mixture.sample(P.num_draws)
+scale = torch.randint(NUM_SCALES, (len(held_out),))
+excess, direct = torch.zeros(len(held_out)), torch.zeros(len(held_out))
+for i, std in enumerate(STDS):
+    x = held_out[scale == i]
+    noise = torch.randn_like(x)
+    of_network = dsm_loss(lambda x, std: learned(network, x, std), x, std, noise)
+    excess[scale == i] = of_network - dsm_loss(exact_score, x, std, noise)
+    gap = learned(network, x + std * noise, std) - exact_score(x + std * noise, std)
+    direct[scale == i] = 0.5 * std**2 * gap.square().sum(1)
+held_out_excess = run.record(
+    "ncsn_heldout_excess_loss",
+    excess.mean(),
+    unit="1",
+    standard_error=excess.std() / len(excess) ** 0.5,
+    protocol="weighted denoising loss minus that of the exact score, "
+    f"{NUM_SCALES} scales from {LARGE:g} to {SMALL:g}, {P.num_steps:,} steps, "
+    f"{len(excess):,} new points",
+)
+
+# %% tags=["check"]
+checks.unbiased("excess minus sigma^2 times Fisher divergence", excess - direct, 0.0)
+if run.profile != "smoke":
+    checks.at_most("mean Fisher divergence times sigma^2", direct.mean(), 0.02)
+
+# %% [markdown]
+r"""
+## Annealed Langevin
+
+**Sample at the largest scale, use the result as the start at the next one, and let the steps shrink with $\sigma^2$:**
+
+$$
+\eta_i = \eta_L\, \frac{\sigma_i^2}{\sigma_L^2} .
+$$ (eq-sm-annealed)
+
+At scale $\sigma_i$ the score is of size $1/\sigma_i$ and the kicks are $\sqrt{2 \eta_i} \propto \sigma_i$: with this choice drift and kicks stay in proportion, at every scale.
+{cite:t}`song2019` write $\alpha_i$ for our $2 \eta_i$, and $\epsilon$ for $2 \eta_L$.
+"""
+
+
+# %% tags=["twin:dgm.samplers.annealed_langevin"]
+@torch.no_grad()
+def annealed_langevin(x, score, stds, *, step_size, num_steps, generator=None):
+    for std in stds:
+        chain = langevin(
+            x,
+            lambda x, std=std: score(x, std),
+            step_size * (std / stds[-1]) ** 2,
+            generator=generator,
+        )
+        for _ in range(num_steps):
+            x = next(chain)
+        yield x
+
+
+# %% tags=["check"]
+asked = []
+
+
+def no_score(x, std):
+    asked.append(std)
+    return torch.zeros_like(x)
+
+
+three = [2.0, 1.0, 0.5]
+spread = list(
+    annealed_langevin(
+        torch.zeros(P.num_draws), no_score, three, step_size=0.01, num_steps=3
+    )
+)
+checks.close(
+    "noise scale of each step", asked, [2.0] * 3 + [1.0] * 3 + [0.5] * 3, atol=0.0
+)
+for x, total in zip(spread, (16, 16 + 4, 16 + 4 + 1), strict=True):
+    checks.unbiased("score 0: variance of all kicks so far", x**2, 3 * 0.02 * total)
+
+# %% [markdown]
+r"""
+Each scale gets a hundred steps, so that the thousand evaluations of the score are as many as the plain chain had.
+The law of the first coordinate is again exact on the grid, and the second coordinate is Gaussian, with a variance that follows the recursion $v \to (1 - \eta_i / (1 + \sigma_i^2))^2\, v + 2 \eta_i$.
+So the sampler itself can be checked before the learned score comes in.
+"""
+
+# %%
+PER_SCALE = BUDGET // NUM_SCALES
+LAST_STEP = 0.1 * SMALL**2
+
+
+def annealed_shares(stds, law, scaled=True):
+    """Share of the left cloud after each scale, exact on the grid."""
+    shares = []
+    for std in stds:
+        eta = LAST_STEP * (std / stds[-1]) ** 2 if scaled else LAST_STEP
+        K = step_kernel(std, eta)
+        for _ in range(PER_SCALE):
+            law = law @ K
+        shares.append(share_left(law))
+    return shares
+
+
+exact_shares = annealed_shares(STDS, STARTS["uniform"])
+settings = dict(step_size=LAST_STEP, num_steps=PER_SCALE)
+exact_states = list(
+    annealed_langevin(uniform_start(P.num_exact), exact_score, STDS, **settings)
+)
+start = uniform_start(P.num_particles).to(run.device, torch.float32)
+states = [start, *annealed_langevin(start, network, STDS, **settings)]
+states = [x.cpu().double() for x in states]
+protocol = (
+    f"{NUM_SCALES} noise scales from {LARGE:g} to {SMALL:g}, {PER_SCALE} Langevin "
+    f"steps at each, the last of {LAST_STEP:.3g}, uniform start"
+)
+annealed_exact = record_share(
+    "annealed_mode_weight_exact_score", exact_states[-1], f"exact score, {protocol}"
+)
+annealed = record_share(
+    "annealed_mode_weight",
+    states[-1],
+    f"score learned in {P.num_steps:,} steps from {P.num_data:,} points, {protocol}",
+)
+
+# %% tags=["check"]
+variance = 64 / 3  # of a uniform number from -8 to 8
+for i in range(NUM_SCALES):
+    eta = LAST_STEP * (STDS[i] / SMALL) ** 2
+    for _ in range(PER_SCALE):
+        variance = (1 - eta / (1 + STDS[i] ** 2)) ** 2 * variance + 2 * eta
+    x = exact_states[i]
+    name = f"scale {STDS[i]:.2f}"
+    checks.unbiased(f"{name}: share, against the grid", heavy(x), exact_shares[i])
+    checks.unbiased(f"{name}: variance of x_2", x[:, 1] ** 2, variance)
+checks.close("exact score: share at the end", exact_shares[-1], 0.8, atol=0.02)
+if run.profile != "smoke":
+    checks.at_least("annealed Langevin with the learned score", annealed, 0.75)
+    checks.at_most("annealed Langevin with the learned score", annealed, 0.85)
+    checks.at_least(
+        "nearer to 0.8 than the plain chain by", annealed - plain_record["uniform"], 0.1
+    )
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Share of the cloud that weighs 0.8, against the number of evaluations of the score. Lines: exact, on the grid. Points: particles with the learned score; error bars of one standard error.", "name": "fig-sm-weights"}, "image": {"alt": "Two lines stay nearly level, one a little above one half and one near zero: plain Langevin from two starts. A third, annealed Langevin, rises from one half in the first few hundred evaluations and stays close to the dashed line at 0.8; points with error bars lie along it."}}
+fig, ax = plt.subplots()
+evaluations = PER_SCALE * torch.arange(NUM_SCALES + 1)
+labels = {
+    "uniform": "plain, started anywhere",
+    "all right": "plain, started on the right",
+}
+for (name, label), colour in zip(labels.items(), plotting.COLOURS[1:], strict=False):
+    ax.plot(plain_shares[name], color=colour, label=label)
+ax.plot(evaluations, [plain_shares["uniform"][0], *exact_shares], label="annealed")
+shares = torch.stack([heavy(x).mean() for x in states])
+errors = (shares * (1 - shares) / P.num_particles).sqrt()
+ax.errorbar(
+    evaluations, shares, errors, fmt="ko", markersize=4, label="annealed, learned"
+)
+plotting.reference_line(ax, 0.8, "true weight", side="left")
+ax.set(xlabel="evaluations of the score", ylabel="share of the left cloud", ylim=(0, 1))
+_ = ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.36), fontsize=9)
+
+# %% [markdown]
+r"""
+The weights are repaired.
+They are fixed at the scales where the modes are about to part; after that each cloud only sharpens.
+The film shows the particles of this run, not chosen, at the end of each scale.
+"""
+
+
+# %% tags=["plot", "hide-input"]
+def frame(x):
+    """One picture of the film: the first thousand particles."""
+    fig, ax = plt.subplots(figsize=(5.6, 4.2), dpi=80)
+    ax.plot(*x[:1_000].T, ".", color=plotting.COLOURS[0], markersize=3)
+    ax.set(xlim=(-24, 24), ylim=(-18, 18), xlabel="$x_1$", ylabel="$x_2$")
+    text = f"{heavy(x).mean():.0%} left"
+    ax.annotate(text, (0.03, 0.92), xycoords="axes fraction")
+    return fig
+
+
+plotting.film(
+    (frame(x) for x in states),
+    labels=["start", *(f"noise {std:.2f}" for std in STDS)],
+    alt="Points that fill a square become one broad cloud, which shrinks, parts into "
+    "two round clouds side by side and sharpens; four fifths of the points end on the "
+    "left.",
+    caption="Annealed Langevin with the learned score, from a uniform start to two "
+    "clouds: the particles at the end of each noise scale, and the share on the left.",
+    fps=2,
+    width=480,
+)
+
+# %% [markdown]
+r"""
+## A failure on purpose
+
+**Annealing from too small a noise, or with steps that do not shrink with it, repairs nothing.**
+If the modes are apart at $\sigma_1$ already, the first chain has the trouble of the plain one, and the scales below cannot help ({numref}`fig-sm-first-scale`).
+If all steps are as small as the last one, the chain at the large scales hardly moves.
+Both on the grid, without a simulation.
+"""
+
+# %%
+FIRST = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
+by_first = []
+for first in FIRST:
+    stds = torch.logspace(math.log10(first), math.log10(SMALL), NUM_SCALES).tolist()
+    by_first.append(annealed_shares(stds, STARTS["uniform"])[-1])
+unscaled = annealed_shares(STDS, STARTS["uniform"], scaled=False)[-1]
+print(f"all steps as small as the last: {unscaled:.3f}")
+
+# %% tags=["check"]
+checks.at_most("first scale 0.5: share at the end", by_first[0], 0.65)
+checks.close("first scale 8: share at the end", by_first[-1], 0.8, atol=0.02)
+checks.at_most("steps that do not shrink: share at the end", unscaled, 0.7)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Share of the left cloud at the end of annealed Langevin, exact, against the largest noise scale. The modes are 8 apart.", "name": "fig-sm-first-scale"}, "image": {"alt": "Points joined by a line: near one half for a first scale of 0.5, rising until two, and level just below the dashed line at 0.8 from there on."}}
+fig, ax = plt.subplots()
+ax.plot(FIRST, by_first, "o-")
+plotting.reference_line(ax, 0.8, "true weight")
+_ = ax.set(
+    xlabel=r"largest noise scale $\sigma_1$",
+    ylabel="share of the left cloud",
+    ylim=(0.45, 0.9),
+)
+
+# %% [markdown]
+r"""
+Ten scales are few, and two dimensions are very few.
+With infinitely many scales the sequence becomes an equation of motion that runs noise backwards: [the lecture on stochastic differential equations](score_sde.ipynb).
+With the data shrunk while the noise grows, and a bound on the likelihood, it becomes [a diffusion model](diffusion_derivation.ipynb).
+"""
+
+# %% [markdown]
+r"""
+## Exercises
+
+Each exercise has a cell to fill in and a check that answers "not yet", "right", or says what is wrong.
+The solutions are folded away; they run with the book and pass the same checks.
+
+```{exercise-start} Score matching for waiting times
+:label: ex-sm-boundary
+```
+For data on $x > 0$ weigh the distance of the scores with $x^2$, $\frac{1}{2} \mathbb{E} [x^2 (s - s_\text{data})^2]$ {cite:p}`hyvarinen2007extensions`.
+Integrate by parts, see that the boundary term is gone, put in $s = -\lambda$, and write `rate_of(x)`: the $\lambda$ that minimises the mean over data `x`.
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def rate_of(x):
+    return None
+
+
+# %% tags=["check"]
+def check_rate(answer):
+    if answer(torch.ones(3)) is None:
+        return print("not yet")
+    quantiles = -torch.log1p(-(torch.arange(1_000_000) + 0.5) / 1_000_000) / 1.7
+    checks.close("a million quantiles of rate 1.7", answer(quantiles), 1.7, rtol=1e-3)
+    waits = -torch.rand(50, 4_000).log() / 1.7
+    checks.unbiased(
+        "rate from 50 samples of 4,000", torch.stack([answer(x) for x in waits]), 1.7
+    )
+    few = torch.tensor([0.5, 1.0, 3.0])
+    rates = answer(few) + torch.tensor([-0.01, 0.0, 0.01])
+    objective = 0.5 * rates**2 * few.square().mean() - 2 * rates * few.mean()
+    checks.true("three waiting times: the minimum is there", objective.argmin() == 1)
+    return print("right")
+
+
+check_rate(rate_of)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-sm-boundary
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def rate_of(x):
+    return 2 * x.mean() / x.square().mean()
+
+
+check_rate(rate_of)
+
+# %% [markdown]
+r"""
+The objective is $\mathbb{E}[\frac{1}{2} x^2 s^2 + (x^2 s)']$, and the boundary term $[x^2 p\, s]$ vanishes at 0 because of $x^2$.
+For $s = -\lambda$ it is $\frac{1}{2} \lambda^2 \langle x^2 \rangle - 2 \lambda \langle x \rangle$, with its minimum at $2 \langle x \rangle / \langle x^2 \rangle$; with $\langle x \rangle = 1/\lambda$ and $\langle x^2 \rangle = 2/\lambda^2$ that is $\lambda$.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} How certain is a denoised value?
+:label: ex-sm-variance
+```
+Differentiate {eq}`eq-sm-tweedie` once more and write `posterior_variance(x, std, score)`: the variance of a datum given its noisy value, for noisy values `x` of shape (n, 1), from the score of $p_\sigma$ alone.
+What does the result say about the slope of any score after noise?
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def posterior_variance(x, std, score):
+    return None
+
+
+# %% tags=["check"]
+def check_variance(answer):
+    x = measured[:, None]
+    if answer(x, 1.0, wells.diffused(1.0, 1.0).score) is None:
+        return print("not yet")
+    for std in (0.3, 1.0, 3.0):
+        mean, square = (posterior_moment(wells, measured, std, k) for k in (1, 2))
+        checks.close(
+            f"noise {std}: against Bayes' rule",
+            answer(x, std, wells.diffused(1.0, std).score),
+            square - mean**2,
+            atol=1e-8,
+        )
+    return print("right")
+
+
+check_variance(posterior_variance)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-sm-variance
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def posterior_variance(x, std, score):
+    return std**2 * (1 + std**2 * divergence(score, x).detach())
+
+
+check_variance(posterior_variance)
+
+# %% [markdown]
+r"""
+$\frac{\mathrm{d}}{\mathrm{d} \tilde x} \mathbb{E}[x \mid \tilde x] = \mathrm{Var}[x \mid \tilde x] / \sigma^2$, because the mean of $N(\tilde x; x, \sigma^2)$ enters the exponent as $x \tilde x / \sigma^2$.
+A variance is not negative, so that $s_\sigma' \ge -1/\sigma^2$: one more thing that a score after noise must obey, in $d$ dimensions for each eigenvalue of its Jacobian.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} How much noise shows the weights?
+:label: ex-sm-weights
+```
+The two densities of {numref}`fig-sm-blind` with modes at -8 and 8 have a Fisher divergence of zero to ten digits.
+Write `seen(std)`: $\sigma^2 F$ of the two after noise of size `std` has been added to both.
+From which $\sigma$ on is it above a hundredth?
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def seen(std):
+    return None
+
+
+# %% tags=["check"]
+def check_seen(answer):
+    if answer(1.0) is None:
+        return print("not yet")
+    x = torch.linspace(-60, 60, 12_001)
+    for std in (1.0, 3.0, 4.0):
+        width = 1 + std**2
+        log_ratio = 16 * x / width  # log of N(x; 8) / N(x; -8)
+        right_p = torch.sigmoid(log_ratio - math.log(4))
+        right_q = torch.sigmoid(log_ratio + math.log(4))
+        p = 0.8 * torch.exp(-((x + 8) ** 2) / (2 * width))
+        p = p + 0.2 * torch.exp(-((x - 8) ** 2) / (2 * width))
+        gap = (16 / width * (right_p - right_q)) ** 2
+        exact = 0.5 * std**2 * (p @ gap / p.sum())
+        # The line of `fisher` ends at 20, where less than 3e-3 of the mass is left.
+        checks.close(f"noise {std}", answer(std), exact, rtol=3e-3, atol=1e-12)
+    checks.at_most("noise 1", answer(1.0), 1e-5)
+    checks.at_least("noise 4", answer(4.0), 1e-2)
+    return print("right")
+
+
+check_seen(seen)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-sm-weights
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def seen(std):
+    p, q = (two_modes(weight, 8.0).diffused(1.0, std) for weight in (0.8, 0.2))
+    return std**2 * fisher(p, q)
+
+
+check_seen(seen)
+print({std: f"{seen(std):.2g}" for std in (1.0, 2.0, 2.5, 3.0, 4.0)})
+
+# %% [markdown]
+r"""
+Noise of about a third of the distance of a mode from the middle is enough: then the border between the modes is visited, and there the scores differ.
+A network that is trained at that scale learns the weights; one that is trained below it only cannot.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} Tweedie for photon counts
+:label: ex-sm-counts
+```
+A source of unknown brightness $\lambda$ gives $n$ counts, $n \sim \mathrm{Poisson}(\lambda)$, and $\lambda$ varies from source to source.
+As with Gaussian noise, the posterior mean of $\lambda$ needs only the law of the noisy data.
+Write `denoise_counts(pmf)`: from $p(0), \dots, p(N)$ of the counts of many sources, $\mathbb{E}[\lambda \mid n]$ for $n = 0, \dots, N - 1$.
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def denoise_counts(pmf):
+    return None
+
+
+# %% tags=["check"]
+def check_counts(answer):
+    if answer(torch.ones(3) / 3) is None:
+        return print("not yet")
+    n = torch.arange(12.0)
+    prior, brightness = torch.tensor([0.7, 0.3]), torch.tensor([1.0, 4.0])
+    log_poisson = (
+        n[:, None] * brightness.log() - brightness - torch.lgamma(n + 1)[:, None]
+    )
+    joint = prior * log_poisson.exp()
+    posterior_mean = joint @ brightness / joint.sum(1)
+    checks.close(
+        "two kinds of sources", answer(joint.sum(1)), posterior_mean[:-1], rtol=1e-12
+    )
+    return print("right")
+
+
+check_counts(denoise_counts)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-sm-counts
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def denoise_counts(pmf):
+    n = torch.arange(len(pmf) - 1)
+    return (n + 1) * pmf[1:] / pmf[:-1]
+
+
+check_counts(denoise_counts)
+
+# %% [markdown]
+r"""
+$\lambda \cdot e^{-\lambda} \lambda^n / n! = (n + 1)\, e^{-\lambda} \lambda^{n + 1} / (n + 1)!$, and the mean over $\lambda$ turns this into $\mathbb{E}[\lambda \mid n]\, p(n) = (n + 1)\, p(n + 1)$.
+This is the formula of Robbins {cite:p}`efron2011`; the ratio of neighbours plays the part of the score.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+## What you can compute now
+
+1. The score, {eq}`eq-sm-score`, has no normaliser; the Fisher divergence, {eq}`eq-sm-fisher`, compares densities by it and is blind to the weights of far modes ({numref}`fig-sm-blind`).
+2. Implicit, sliced and denoising score matching are {eq}`eq-sm-implicit`, {eq}`eq-sm-trace` and {eq}`eq-sm-denoising`; on the line they agree to nine digits.
+3. Tweedie's formula {eq}`eq-sm-tweedie` denoises, and its derivative gives the variance, {ref}`ex-sm-variance`.
+4. A score is a gradient that points inward, of a density that fills the space; a free network has curl ({numref}`fig-sm-curl`).
+5. Plain Langevin keeps the weights of its start; annealed Langevin, {eq}`eq-sm-annealed`, repairs them, with the learned score too ({numref}`fig-sm-weights`).
+
+The recorded numbers stand on the [results page](../book/results.md).
+That contrastive divergence with one small Langevin step is score matching as well stands in [the lecture on energy models](energy_models.ipynb), {eq}`eq-em-score-matching`.
+
+**What comes next:** [the derivation of diffusion models](diffusion_derivation.ipynb), where the same denoiser comes out of a bound on the likelihood.
+
+**Reading:** {cite:t}`hyvarinen2005`, section 2, for {eq}`eq-sm-implicit`; {cite:t}`vincent2011`, section 4, for {eq}`eq-sm-denoising`; {cite:t}`song2019`, sections 3 and 4, for the failures and their cure; {cite:t}`song2021` for the view from energy models; {cite:t}`efron2011` for what else Tweedie's formula is good for.
+"""
+
+# %%
+run.finish()

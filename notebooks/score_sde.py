@@ -1,0 +1,2367 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_markers: r"""
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+r"""
+# Stochastic differential equations, the probability-flow ODE, and the map of all models
+
+At the end of this lecture you will be able to
+
+1. take the limit of small steps of a diffusion model, and check with the Fokker-Planck equation that an equation of motion has the marginals you claim;
+2. run the noise backwards in time, with any amount of fresh noise or with none, and say how fast the error of a sampler falls with the number of network calls;
+3. compute the exact log-likelihood of a model that is given by a score, and say what a wrong score costs in nats;
+4. show that a perfect score of the training images gives the training images back;
+5. train a flow-matching model, and say which of its advantages come from straight paths and which do not;
+6. place every family of this book on one map, with its own numbers.
+
+- **You need** [score matching](score_matching.ipynb), [the derivation of diffusion models](diffusion_derivation.ipynb), and the Fokker-Planck equation of [the Langevin lecture](langevin.ipynb).
+- **Sources:** {cite:t}`songsde2021`, {cite:t}`songml2021`, {cite:t}`song2021ddim`, {cite:t}`lipman2023`; {cite:t}`anderson1982` for the reversal of time, {cite:t}`chen2018` for the likelihood.
+- **Time:** a page to read in an hour and a half; it computes for about a minute and a half on two cores.
+"""
+
+# %% tags=["bootstrap", "remove-cell"]
+# In Colab this installs the helper package of the book; elsewhere it does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
+    source = "dgm @ git+https://github.com/OWNER/REPO@main"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+
+# %% tags=["imports"]
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import dgm
+from dgm import checks, plotting, samplers
+from dgm.models.diffusion import alphas_cumprod_of, linear_betas
+from dgm.models.mixture import GaussianMixture
+
+import matplotlib.pyplot as plt
+import scipy.integrate
+import torch
+from torch import nn
+
+# %% tags=["parameters"]
+PARAMETERS = {  # smoke, quick, full
+    "num_samples": (20_000, 20_000, 200_000),  # whose law is compared
+    "sde_steps": (150, 1_000, 4_000),
+    "num_images": (1_000, 20_000, 60_000),  # to be memorised
+    "training_steps": (60, 2_500, 20_000),  # of each network in the plane
+    "num_test": (200, 2_000, 20_000),  # points whose likelihood is computed
+}
+
+# %%
+run = dgm.start("score_sde", parameters=PARAMETERS, data="mnist")
+P = run.parameters
+# Exact statements are checked in double precision; only networks and images are not.
+torch.set_default_dtype(torch.float64)
+
+# %% [markdown]
+r"""
+## The problem in one picture
+
+A diffusion model destroys data in $T$ small steps and learns to undo each of them.
+What is left of it when $T$ grows and each step shrinks: is there a limit, and does it depend on $T$?
+
+We follow single points of a mixture of two Gaussians on a line.
+Its density at every noise level is again a mixture, and `GaussianMixture` knows it exactly, with its score and its posterior means: every claim of this lecture is first made about densities that have nothing to learn.
+"""
+
+# %%
+mixture = GaussianMixture(
+    torch.tensor([0.3, 0.7]), torch.tensor([[-1.5], [1.0]]), torch.tensor([0.3, 0.5])
+)
+
+
+def chain(x, betas):
+    """The forward steps of a diffusion model; yields x_1, x_2, ..., x_T."""
+    for beta in betas:
+        x = (1 - beta).sqrt() * x + beta.sqrt() * torch.randn_like(x)
+        yield x
+
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Six points of a mixture under the same total noise, in 50 steps (left) and in 1,000 steps (right), over the exact density at each time (darker is denser; each column is scaled to its maximum). Time 0 is the data.", "name": "fig-ss-problem"}, "image": {"alt": "Two panels with time to the right and x upwards. On the left of each panel two dark bands, the two modes, which bend to the middle and merge into one broad band. Six jagged lines start in the dark bands; on the left panel they have few long pieces, on the right they look like rough random paths, and the density behind is the same."}}
+height = torch.linspace(-3.2, 3.2, 161)
+
+
+def heat_map(ax, scale_and_std, times=101):
+    """Density of the diffused mixture, each time scaled to its maximum."""
+    columns = []
+    for t in torch.linspace(0, 1, times):
+        law = mixture.diffused(*scale_and_std(t))
+        density = law.log_prob(height[:, None]).exp()
+        columns.append(density / density.max())
+    ax.imshow(
+        torch.stack(columns, 1),
+        extent=(0, 1, -3.2, 3.2),
+        origin="lower",
+        aspect="auto",
+        cmap="Blues",
+        interpolation="bilinear",
+        vmax=1.6,
+    )
+    ax.grid(False)
+    ax.set(xlabel="time t", ylim=(-3.2, 3.2))
+
+
+def kept_at(t):
+    """Scale and standard deviation of the noise after the share t of 1,000 steps."""
+    kept = alphas_cumprod_of(linear_betas(1_000))[int(1_000 * t)]
+    return kept.sqrt(), (1 - kept).sqrt()
+
+
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.3), sharey=True)
+torch.manual_seed(run.seed + 1)
+start = mixture.sample(6)
+for ax, T in zip(axes, (50, 1_000), strict=True):
+    heat_map(ax, kept_at)
+    path = torch.stack([start, *chain(start, linear_betas(T))])[:, :, 0]
+    ax.plot(torch.linspace(0, 1, T + 1), path, linewidth=1)
+_ = axes[0].set(ylabel="x")
+
+# %% [markdown]
+r"""
+| symbol | in code | meaning |
+|---|---|---|
+| $t \in [0, 1]$ | `t` | time; $t = 0$ is the data, and step $k$ of $T$ is $t = k / T$ |
+| $f(t)\, x$, $g(t)$ | `rate`, `g2` $= g^2$ | drift and strength of the noise of the forward equation |
+| $a(t)$, $b(t)$ | `scale`, `std` | $x_t = a(t)\, x_0 + b(t)\, \varepsilon$ |
+| $p_t$, $s(x, t)$ | `law`, `score` | density at time $t$, its score $\nabla_x \log p_t$ |
+| $\mathrm{d}w$ | `noise` | independent Gaussian kicks of variance $\mathrm{d}t$ |
+| $\lambda$ | `lam` | fresh noise on the way back, in units of $g$ |
+| $u(x, t)$ | `velocity` | velocity of a flow, $\mathrm{d}x = u\, \mathrm{d}t$ |
+| $D(x, t)$ | `denoised` | $\mathbb{E}[x_0 \mid x_t = x]$ |
+
+The lectures on the derivation and on MNIST count steps $t = 1 \dots T$; here $t$ is a share of the way, and what they call $\bar\alpha_t$ is $a(t)^2$.
+"""
+
+# %% [markdown]
+r"""
+## The limit of small steps
+
+**If a step of length $\mathrm{d}t$ destroys a share $\beta(t)\, \mathrm{d}t$ of the signal, the chain becomes a stochastic differential equation, the same for every large $T$.**
+Put $\beta_k = \beta(t)\, \mathrm{d}t$ with $\mathrm{d}t = 1 / T$ into one step of the chain, $x_k = \sqrt{1 - \beta_k}\; x_{k-1} + \sqrt{\beta_k}\; \xi$, and expand the root:
+
+$$
+\begin{aligned}
+x_k - x_{k-1} ={} & \bigl(\sqrt{1 - \beta\, \mathrm{d}t} - 1\bigr)\, x_{k-1} + \sqrt{\beta\, \mathrm{d}t}\; \xi \\
+={} & -\tfrac{1}{2} \beta(t)\, x_{k-1}\, \mathrm{d}t + \sqrt{\beta(t)}\, \sqrt{\mathrm{d}t}\; \xi \\
+& + O(\mathrm{d}t^2) .
+\end{aligned}
+$$ (eq-ss-small-step)
+
+$\sqrt{\mathrm{d}t}\, \xi$ is a kick of variance $\mathrm{d}t$.
+The half comes from the root, and it is what keeps the variance: the drift takes away the share $\beta\, \mathrm{d}t$ of it, the noise puts $\beta\, \mathrm{d}t$ back.
+This is the *variance-preserving* equation, VP {cite:p}`songsde2021`.
+The other classic, in which the data stay as they are and noise is added on top, is *variance-exploding*, VE:
+
+$$
+\begin{aligned}
+\text{both:} \quad & \mathrm{d}x = f(t)\, x\, \mathrm{d}t + g(t)\, \mathrm{d}w, \\
+\text{VP:} \quad & f = -\tfrac{1}{2} \beta(t), \quad g^2 = \beta(t), \\
+\text{VE:} \quad & f = 0, \quad g^2 = \frac{\mathrm{d}\sigma^2(t)}{\mathrm{d}t} .
+\end{aligned}
+$$ (eq-ss-sde)
+
+A linear drift and Gaussian kicks keep a Gaussian Gaussian, so that the law of $x_t$ for a known $x_0$ is its mean $a(t)\, x_0$ and its variance $b(t)^2$.
+Over $\mathrm{d}t$ the mean grows by the rate $f$ and the variance by $2 f$, and the kicks add $g^2$:
+
+$$
+\dot a = f\, a, \qquad
+\frac{\mathrm{d} b^2}{\mathrm{d}t} = 2 f\, b^2 + g^2 .
+$$ (eq-ss-moments)
+
+With $B(t) = \int_0^t \beta$ the solutions are $a = e^{-B/2}$, $b^2 = 1 - e^{-B}$ for VP, and $a = 1$, $b^2 = \sigma^2(t) - \sigma^2(0)$ for VE.
+We take $\beta$ from 0.1 to 20, the values of DDPM times its 1,000 steps, and a geometric $\sigma$ as in [annealed Langevin sampling](score_matching.ipynb).
+"""
+
+
+# %%
+@dataclass
+class LinearSDE:
+    """dx = rate(t) x dt + g(t) dw; given x_0, x_t is Gaussian with mean scale(t) x_0."""
+
+    rate: Callable
+    g2: Callable
+    scale: Callable
+    std: Callable
+
+
+# %%
+FIRST, LAST = 0.1, 20.0  # beta at the two ends
+
+
+def beta(t, last=LAST):
+    return FIRST + (last - FIRST) * t
+
+
+def beta_integral(t, last=LAST):
+    return FIRST * t + (last - FIRST) * t**2 / 2
+
+
+def sigma(t, smallest=0.01, largest=50.0):
+    return smallest * (largest / smallest) ** t
+
+
+def vp_to(last):
+    return LinearSDE(
+        rate=lambda t: -beta(t, last) / 2,
+        g2=lambda t: beta(t, last),
+        scale=lambda t: torch.exp(-beta_integral(t, last) / 2),
+        std=lambda t: (-torch.expm1(-beta_integral(t, last))).sqrt(),
+    )
+
+
+vp = vp_to(LAST)
+ve = LinearSDE(
+    rate=torch.zeros_like,
+    g2=lambda t: 2 * math.log(sigma(1.0) / sigma(0.0)) * sigma(t) ** 2,
+    scale=torch.ones_like,
+    std=lambda t: (sigma(t) ** 2 - sigma(0.0) ** 2).sqrt(),
+)
+
+# %% [markdown]
+r"""
+The check of the kernels differentiates their closed forms and compares with {eq}`eq-ss-moments`: exact at any time.
+The check of the limit runs the discrete chain's own tables, `linear_betas` and `alphas_cumprod_of` of [the derivation](diffusion_derivation.ipynb): the distance to the limit must halve when $T$ doubles.
+The next order is smaller by a factor of about $\beta_\text{max} / T$, which is the tolerance.
+The first order itself is known: $\log(1 - \beta_k) = -\beta_k - \frac{1}{2} \beta_k^2 - \dots$, summed over $k$.
+"""
+
+
+# %%
+def time_derivative(function, t):
+    return torch.func.jvp(function, (t,), (torch.ones_like(t),))[1]
+
+
+some_times = torch.linspace(0.05, 0.95, 19)
+
+
+def distance_to_limit(T):
+    """Largest difference of alpha-bar and a^2 on a grid of times, and of one root."""
+    k = (some_times * T).round().long()
+    kept = alphas_cumprod_of(linear_betas(T))[k]
+    # linear_betas spaces beta_1 ... beta_T evenly, so that beta_k stands for the
+    # interval that ends at k/T.
+    return (kept - vp.scale(k / T) ** 2).abs().max()
+
+
+def first_order(t):
+    """T log(alpha-bar / a^2) for large T: from the spacing, and from the logarithm."""
+    squares = (beta(t) ** 3 - FIRST**3) / (3 * (LAST - FIRST))  # integral of beta^2
+    return (LAST - FIRST) * t * (1 - t) / 2 - squares / 2
+
+
+def one_step(dt, t=0.7):
+    """(drift, variance of the noise) / dt of one step of the chain, for x = 1."""
+    small = beta(t) * dt
+    return torch.stack([(1 - small).sqrt() - 1, small]) / dt
+
+
+# %% tags=["check"]
+for name, sde in (("VP", vp), ("VE", ve)):
+    checks.close(
+        f"{name}: a' = f a",
+        time_derivative(sde.scale, some_times),
+        sde.rate(some_times) * sde.scale(some_times),
+        rtol=1e-12,
+    )
+    variance_rate = time_derivative(lambda t, sde=sde: sde.std(t) ** 2, some_times)
+    growth = 2 * sde.rate(some_times) * sde.std(some_times) ** 2
+    checks.close(
+        f"{name}: (b^2)' = 2 f b^2 + g^2",
+        variance_rate,
+        growth + sde.g2(some_times),
+        rtol=1e-11,
+    )
+checks.close(
+    "noise at the start", [vp.std(0 * some_times[0]), ve.std(0 * some_times[0])], [0, 0]
+)
+# %% tags=["check"]
+t = torch.tensor(0.7)
+limit = torch.stack([vp.rate(t), vp.g2(t)])
+# The expansion errs by beta^2 dt / 8 in the drift and not at all in the noise.
+dt = torch.tensor(1e-6)
+checks.close(
+    "one step of the chain over dt: drift -beta/2 and noise beta",
+    one_step(dt),
+    limit,
+    atol=(beta(0.7) ** 2 * dt / 4).item(),
+)
+for T in (4_000, 8_000):
+    checks.close(
+        f"{T:,} to {2 * T:,} steps: error falls by 2",
+        distance_to_limit(T) / distance_to_limit(2 * T),
+        2.0,
+        rtol=LAST / T,
+    )
+k = (some_times * 8_000).round()
+kept = alphas_cumprod_of(linear_betas(8_000))[k.long()]
+# What is left out is at most the sum of T beta_k^3.
+checks.close(
+    "8,000 steps: T log(alpha-bar / a^2), against its first order",
+    8_000 * torch.log(kept / vp.scale(k / 8_000) ** 2),
+    first_order(k / 8_000),
+    atol=LAST**3 / 8_000,
+)
+
+# %% [markdown]
+r"""
+So nothing of the model depends on $T$, as soon as $T$ is large: $T$ is a choice of the sampler, and a poor one, as we shall see.
+"""
+
+# %% [markdown]
+r"""
+## How the density moves
+
+**The density follows the Fokker-Planck equation, and an equation of motion has the marginals $p_t$ exactly if $p_t$ solves it.**
+For a drift $F(x, t)$ and noise of strength $g(t)$ [the Langevin lecture](langevin.ipynb) derives it, {eq}`eq-lan-fokker-planck`, by following the mean of a test function; with a general drift and noise the same two integrations by parts give
+
+$$
+\partial_t p_t = -\nabla \cdot (F\, p_t) + \tfrac{1}{2} g^2\, \nabla^2 p_t .
+$$ (eq-ss-fokker-planck)
+
+Now use $\nabla p_t = p_t\, \nabla \log p_t = p_t\, s$ to write the second term as a divergence too:
+
+$$
+\begin{aligned}
+\partial_t p_t &= -\nabla \cdot (u\, p_t), \\
+u(x, t) &= F(x, t) - \tfrac{1}{2} g^2(t)\, s(x, t) .
+\end{aligned}
+$$ (eq-ss-continuity)
+
+This is the equation of a fluid that flows with velocity $u$, with no noise in it at all.
+That is the whole secret of the next two sections: *as far as the marginals go, noise is a velocity*, $-\frac{1}{2} g^2 s$, from dense to thin.
+
+We check {eq}`eq-ss-fokker-planck` on a mixture in the plane.
+Time derivative and divergence are taken by automatic differentiation, so that the residual must vanish to rounding, and a drift without the half must not.
+"""
+
+
+# %%
+def divergence(field, x):
+    """sum_i d field_i / d x_i at each row of x: one backward pass for each dimension."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        value = field(x)
+        total = 0.0
+        for i in range(x.shape[1]):
+            total += torch.autograd.grad(value[:, i].sum(), x, retain_graph=True)[0][
+                :, i
+            ]
+    return total
+
+
+# %%
+def law_of(data, sde):
+    """t -> the law of x_t for x_0 from `data`."""
+    return lambda t: data.diffused(sde.scale(t), sde.std(t))
+
+
+def residual(law, drift, noise2, x, t):
+    """dp/dt + div(drift p - noise2 grad p / 2), over the largest p: zero if p_t fits."""
+
+    def density(t):
+        return law(t).log_prob(x).exp()
+
+    def current(x):
+        p = law(t).log_prob(x).exp()[:, None]
+        return (drift(x, t) - 0.5 * noise2(t) * law(t).score(x)) * p
+
+    return (time_derivative(density, t) + divergence(current, x)) / density(t).max()
+
+
+def forward_drift(sde, x, t):
+    return sde.rate(t) * x
+
+
+plane = GaussianMixture(
+    torch.tensor([0.2, 0.3, 0.5]),
+    torch.tensor([[-1.2, 0.4], [0.8, 1.5], [0.5, -1.0]]),
+    torch.tensor([0.3, 0.5, 0.4]),
+)
+points = 1.5 * torch.randn(200, 2)
+
+# %% tags=["check"]
+for name, sde in (("VP", vp), ("VE", ve)):
+    law = law_of(plane, sde)
+    for t in torch.tensor([0.1, 0.4, 0.9]):
+        drift = partial(forward_drift, sde)
+        left = residual(law, drift, sde.g2, points, t)
+        # Terms of size g^2 / std^2 cancel, up to rounding.
+        checks.close(f"{name}, t = {t:.1f}: residual", left, 0 * left, atol=1e-10)
+law, t = law_of(plane, vp), torch.tensor(0.2)
+without_half = residual(law, lambda x, t: -beta(t) * x, vp.g2, points, t)
+checks.at_least("drift without the half: residual", without_half.abs().max(), 1.0)
+moved = torch.tensor([[0.7, -0.3]])
+by_hand = (law(t).log_prob(moved + 1e-5) - law(t).log_prob(moved - 1e-5)) / 2e-5
+checks.close(
+    "the score is the slope of log p", law(t).score(moved).sum(), by_hand[0], atol=1e-8
+)
+
+# %% [markdown]
+r"""
+## Backwards, with any amount of noise
+
+**Because noise is a velocity for the marginals, one family of densities belongs to many equations of motion, and every one of them can be run backwards.**
+We look for a motion from $t = 1$ to $t = 0$ with fresh kicks of strength $\lambda g$.
+Let $\tau = 1 - t$ be the time that runs on this way, and $\tilde F$ the drift per unit of $\tau$.
+Its Fokker-Planck equation must run the densities backwards, $\partial_\tau p = -\partial_t p$; with {eq}`eq-ss-continuity` for both of them,
+
+$$
+\begin{aligned}
+\tilde F - \tfrac{1}{2} \lambda^2 g^2 s &= -\bigl(f x - \tfrac{1}{2} g^2 s\bigr) \\
+\Rightarrow \quad \tilde F &= -f x + \tfrac{1}{2} (1 + \lambda^2)\, g^2 s .
+\end{aligned}
+$$
+
+As an equation with a negative $\mathrm{d}t$, with kicks $\mathrm{d}\bar w$ of variance $|\mathrm{d}t|$, this is
+
+$$
+\begin{aligned}
+\mathrm{d}x ={} & \bigl[ f(t)\, x - \tfrac{1}{2} (1 + \lambda^2)\, g^2(t)\, s(x, t) \bigr]\, \mathrm{d}t \\
+& + \lambda\, g(t)\, \mathrm{d}\bar w .
+\end{aligned}
+$$ (eq-ss-reverse)
+
+- $\lambda = 1$ is the *reverse SDE*, $f x - g^2 s$ with noise $g$: {cite:t}`anderson1982` shows that its paths, and not only its marginals, are those of the forward equation read backwards.
+- $\lambda = 0$ is the *probability-flow ODE*, $f x - \frac{1}{2} g^2 s$ without noise: each point at $t = 1$ belongs to one point at $t = 0$.
+
+Here $s$ appears with the sign that leads to the data: a step back, $\mathrm{d}t < 0$, moves *along* the score.
+"""
+
+
+# %%
+def backward_drift(sde, score, lam):
+    """The bracket of the equation above; steps along it have a negative dt."""
+    return lambda x, t: sde.rate(t) * x - 0.5 * (1 + lam**2) * sde.g2(t) * score(x, t)
+
+
+def score_of_law(law):
+    return lambda x, t: law(t).score(x)
+
+
+# %% [markdown]
+r"""
+In the direction of $t$ the kicks of a backward motion count negatively: its density obeys {eq}`eq-ss-fokker-planck` with $-\lambda^2 g^2$ in the place of $g^2$.
+With that sign the same `residual` tests the whole family.
+"""
+
+
+# %%
+def backward_noise(sde, lam):
+    return lambda t: -(lam**2) * sde.g2(t)
+
+
+# %% tags=["check"]
+law = law_of(plane, vp)
+for lam in (0.0, 0.5, 1.0, 2.0):
+    for t in torch.tensor([0.1, 0.6]):
+        drift = backward_drift(vp, score_of_law(law), lam)
+        left = residual(law, drift, backward_noise(vp, lam), points, t)
+        checks.close(
+            f"lambda = {lam}, t = {t:.1f}: residual", left, 0 * left, atol=1e-10
+        )
+t = torch.tensor(0.1)
+wrong = {
+    "the ODE with g^2 s, without its half": (1.0, 0.0),
+    "the reverse SDE with g^2 s / 2": (0.0, 1.0),
+}
+for name, (lam_of_drift, lam_of_noise) in wrong.items():
+    drift = backward_drift(vp, score_of_law(law), lam_of_drift)
+    left = residual(law, drift, backward_noise(vp, lam_of_noise), points, t)
+    checks.at_least(f"{name}: residual", left.abs().max(), 1.0)
+
+# %% [markdown]
+r"""
+## Samplers
+
+**A sampler is an integrator of {eq}`eq-ss-reverse`.**
+With noise we take the steps of Euler and Maruyama, the drift times $\mathrm{d}t$ and a kick of variance $\lambda^2 g^2 |\mathrm{d}t|$; without noise, any method for ordinary differential equations: Heun's, which averages the velocity at both ends of the step and costs two calls, and the classical one of Runge and Kutta, with four.
+All are generators over a list of times, which may rise or fall.
+"""
+
+
+# %%
+@torch.no_grad()
+def euler_maruyama(x, drift, noise_std, times, *, generator=None):
+    for t, s in pairwise(times):
+        noise = torch.randn(
+            x.shape, generator=generator, device=x.device, dtype=x.dtype
+        )
+        x = x + (s - t) * drift(x, t) + noise_std(t) * (s - t).abs().sqrt() * noise
+        yield x
+
+
+# %%
+@torch.no_grad()
+def euler(x, velocity, times):
+    for t, s in pairwise(times):
+        x = x + (s - t) * velocity(x, t)
+        yield x
+
+
+# %%
+@torch.no_grad()
+def heun(x, velocity, times):
+    for t, s in pairwise(times):
+        first = velocity(x, t)
+        x = x + (s - t) * (first + velocity(x + (s - t) * first, s)) / 2
+        yield x
+
+
+# %%
+@torch.no_grad()
+def runge_kutta(x, velocity, times):
+    for t, s in pairwise(times):
+        h, middle = s - t, (s + t) / 2
+        k1 = velocity(x, t)
+        k2 = velocity(x + h / 2 * k1, middle)
+        k3 = velocity(x + h / 2 * k2, middle)
+        k4 = velocity(x + h * k3, s)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        yield x
+
+
+def last(states):
+    """The last state that a sampler yields."""
+    for state in states:  # noqa: B007
+        pass
+    return state
+
+
+# %% [markdown]
+r"""
+Two exact tests.
+On a line the paths of an ODE cannot cross, so that the $q$-quantile of $p_1$ must end at the $q$-quantile of the data: no sample is needed, and the largest error in $q$ *is* the Kolmogorov-Smirnov distance of the sampler's law.
+And SciPy's integrator, which chooses its own steps, must end at the same points.
+"""
+
+
+# %%
+def cdf(law, x):
+    """P(X <= x) of a mixture on a line."""
+    z = (x - law.means[:, 0]) / law.stds
+    return (law.weights * torch.special.ndtr(z)).sum(1)
+
+
+def quantile(law, q):
+    """By bisection."""
+    low, high = torch.full_like(q, -20.0), torch.full_like(q, 20.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = cdf(law, middle[:, None]) < q
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return middle[:, None]
+
+
+line_law = law_of(mixture, vp)
+line_score = score_of_law(line_law)
+flow = backward_drift(vp, line_score, 0.0)  # velocity of the probability-flow ODE
+BACK = torch.linspace(1, 0, 201)
+q = torch.linspace(0.005, 0.995, 199)
+at_one = quantile(line_law(torch.tensor(1.0)), q)
+
+
+def ks_of_ode(method, velocity, times, start=at_one):
+    """Kolmogorov-Smirnov distance of the end points, up to the spacing of q."""
+    return (cdf(mixture, last(method(start, velocity, times))) - q).abs().max()
+
+
+orders = {
+    method: [ks_of_ode(method, flow, torch.linspace(1, 0, n + 1)) for n in (200, 400)]
+    for method in (euler, heun, runge_kutta)
+}
+
+# %% tags=["check"]
+checks.at_most(
+    "Runge-Kutta, 400 steps: error of the quantiles", orders[runge_kutta][1], 1e-6
+)
+for method, order in ((euler, 1), (heun, 2), (runge_kutta, 4)):
+    coarse, fine = orders[method]
+    # The next order is smaller by a factor of the order of beta dt = 20 / 200.
+    checks.close(
+        f"{method.__name__}: order of the error",
+        torch.log2(coarse / fine),
+        float(order),
+        atol=0.1 * order,
+    )
+by_scipy = scipy.integrate.solve_ivp(
+    lambda t, x: flow(torch.tensor(x)[:, None], torch.tensor(t))[:, 0].numpy(),
+    (1.0, 0.0),
+    at_one[::20, 0].numpy(),
+    rtol=1e-9,
+    atol=1e-9,
+)
+checks.close(
+    "end points, against SciPy",
+    last(runge_kutta(at_one, flow, torch.linspace(1, 0, 401)))[::20, 0],
+    by_scipy.y[:, -1],
+    atol=1e-5,
+)
+
+# %% [markdown]
+r"""
+With noise there is no such map, and we compare samples.
+The law of the Kolmogorov-Smirnov distance of $n$ independent draws is known: it exceeds $d$ with a probability of at most $2 e^{-2 n d^2}$, which sets the bound at five standard errors.
+The chains start from the exact $p_1$.
+"""
+
+
+# %%
+def ks_distance(x):
+    """Largest difference of the empirical distribution and that of the mixture."""
+    exact = cdf(mixture, x.sort(0).values)
+    step = torch.arange(len(x) + 1) / len(x)
+    return torch.maximum((step[1:] - exact).max(), (exact - step[:-1]).max()).item()
+
+
+def sample_back(lam, num_steps, start=None, sde=vp):
+    """Draws of the mixture by the reverse equation."""
+    law = law_of(mixture, sde)
+    if start is None:
+        start = law(torch.tensor(1.0)).sample(P.num_samples)
+    drift = backward_drift(sde, score_of_law(law), lam)
+    times = torch.linspace(1, 0, num_steps + 1)
+    return last(euler_maruyama(start, drift, lambda t: lam * sde.g2(t).sqrt(), times))
+
+
+ks_bound = (math.log(2 / math.erfc(5 / 2**0.5)) / (2 * P.num_samples)) ** 0.5
+ks = {lam: ks_distance(sample_back(lam, P.sde_steps)) for lam in (0.0, 0.5, 1.0)}
+
+# %% tags=["check"]
+checks.at_most(
+    "KS distance of exact draws", ks_distance(mixture.sample(P.num_samples)), ks_bound
+)
+for lam, distance in ks.items():
+    checks.at_most(f"KS distance, lambda = {lam}", distance, ks_bound)
+shifted = mixture.sample(P.num_samples) + 0.1
+checks.at_least(
+    "KS distance of draws that are moved by 0.1", ks_distance(shifted), ks_bound
+)
+once = last(
+    euler_maruyama(
+        torch.full((50_000, 1), 0.4),
+        backward_drift(vp, line_score, 1.0),
+        lambda t: vp.g2(t).sqrt(),
+        torch.tensor([0.5, 0.49]),
+    )
+)
+ahead = 0.4 - 0.01 * backward_drift(vp, line_score, 1.0)(
+    torch.tensor([[0.4]]), torch.tensor(0.5)
+)
+checks.unbiased("one step: mean", once, ahead[0])
+checks.unbiased(
+    "one step: variance g^2 |dt|",
+    (once - ahead).square(),
+    0.01 * vp.g2(torch.tensor([0.5])),
+)
+
+# %%
+_ = run.record(
+    "ks_reverse_sde",
+    ks[1.0],
+    unit="1",
+    protocol=f"Kolmogorov-Smirnov distance of {P.num_samples:,} samples, reverse SDE, exact "
+    f"score, {P.sde_steps:,} Euler-Maruyama steps, exact start",
+)
+
+# %% [markdown]
+r"""
+Move the slider: the paths differ as much as paths can, their density at every time does not.
+"""
+
+
+# %% tags=["plot", "hide-input"]
+def lambda_frame(lam):
+    fig, ax = plt.subplots(figsize=(5.2, 3.4), dpi=80)
+    heat_map(ax, lambda t: (vp.scale(t), vp.std(t)), times=81)
+    start = quantile(line_law(torch.tensor(1.0)), torch.linspace(0.06, 0.94, 12))
+    drift = backward_drift(vp, line_score, lam)
+    generator = torch.Generator().manual_seed(run.seed)
+    times = torch.linspace(1, 0, 401)
+    states = euler_maruyama(
+        start, drift, lambda t: lam * vp.g2(t).sqrt(), times, generator=generator
+    )
+    path = torch.stack([start, *states])[:, :, 0]
+    ax.plot(times, path, color=plotting.COLOURS[1], linewidth=0.9)
+    ax.set(ylabel="x")
+    return fig
+
+
+LAMS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+plotting.slider(
+    [f"lambda = {lam:g}" for lam in LAMS],
+    map(lambda_frame, LAMS),
+    caption="Twelve paths from t = 1 (right) to the data at t = 0 (left), from the same "
+    "twelve starts, over the exact density. At lambda = 0 they are smooth and never "
+    "cross; at lambda = 1 they are the forward paths read backwards.",
+    alt="A density over time with two bands that merge to the right. For lambda = 0, "
+    "twelve smooth lines fan from right to left into the two bands without crossing. "
+    "With growing lambda the lines become rougher and cross, and still end in the bands.",
+)
+
+# %% [markdown]
+r"""
+```{margin}
+**Watch for** the claim that diffusion models sample exactly.
+The reverse equation is exact for the exact score and the exact $p_1$, in the limit of small steps: three conditions, and each has its own error.
+```
+
+### Where the chain starts
+
+In practice nobody can draw from $p_1$; one starts from $N(0, I)$, and the schedule must be long enough for the difference not to matter.
+On a line the ODE maps quantiles to quantiles, so that it carries the mistake at the start *unchanged* to the data: the Kolmogorov-Smirnov distance of $N(0, 1)$ from $p_1$ is that of the samples from the data.
+Noise on the way forgives some of it.
+With $\beta$ from 0.1 to 3 in place of 20, nearly half of the signal's scale is left at $t = 1$.
+"""
+
+
+# %%
+def start_error(sde):
+    """KS distance of N(0, 1) from p_1, and that of the ODE's samples from the data."""
+    law = law_of(mixture, sde)
+    normal = torch.special.ndtri(q)[:, None]
+    velocity = backward_drift(sde, score_of_law(law), 0.0)
+    before = (cdf(law(torch.tensor(1.0)), normal) - q).abs().max()
+    return before, ks_of_ode(runge_kutta, velocity, BACK, start=normal)
+
+
+short = vp_to(3.0)
+before, after = start_error(short)
+start_normal = torch.randn(P.num_samples, 1)
+short_sde = ks_distance(sample_back(1.0, P.sde_steps, start_normal, short))
+print(f"signal left: {short.scale(torch.tensor(1.0)):.3f} of the scale")
+print(f"KS distance: start {before:.4f}, ODE {after:.4f}, reverse SDE {short_sde:.4f}")
+
+# %% tags=["check"]
+checks.close(
+    "the ODE carries the error of the start unchanged", after, before, atol=1e-5
+)
+checks.at_least("too short a schedule, ODE: KS distance", after, ks_bound)
+checks.at_most("the usual schedule: KS distance", start_error(vp)[1], 0.005)
+checks.at_most("the reverse SDE forgives: its distance", short_sde + ks_bound, before)
+
+# %% [markdown]
+r"""
+### Predictor and corrector
+
+At every time we know the score of $p_t$, and [Langevin steps](langevin.ipynb) at fixed $t$ leave $p_t$ as it is and pull every other density towards it.
+So a step backwards (the predictor) may be followed by a few Langevin steps (the corrector) {cite:p}`songsde2021`.
+Langevin's step must follow the width of the density, as in annealed Langevin sampling: here $\eta$ is a tenth of the variance of the narrowest mode of $p_t$.
+
+The ODE as the predictor shows the corrector's work undisturbed: by itself it would carry the wrong start of the short schedule to the end.
+"""
+
+
+# %%
+@torch.no_grad()
+def predictor_corrector(x, sde, law, times, num_corrections, rate=0.1):
+    """Heun steps of the probability-flow ODE, with Langevin steps after each."""
+    score = score_of_law(law)
+    velocity = backward_drift(sde, score, 0.0)
+    for t, s in pairwise(times):
+        x = last(heun(x, velocity, torch.stack([t, s])))
+        step_size = rate * law(s).stds.min().item() ** 2
+        correct = samplers.langevin(x, lambda x, s=s: score(x, s), step_size)
+        for _ in range(num_corrections):
+            x = next(correct)
+        yield x
+
+
+sixty = torch.linspace(1, 0, 61)
+corrected = {
+    n: ks_distance(
+        last(predictor_corrector(start_normal, short, law_of(mixture, short), sixty, n))
+    )
+    for n in (0, 1, 4)
+}
+for n, distance in corrected.items():
+    print(f"{n} corrections after each of 60 steps: KS distance {distance:.4f}")
+
+# %% tags=["check"]
+# Estimates, each within the bound of its own expectation.
+checks.close("no corrections: KS distance", corrected[0], before.item(), atol=ks_bound)
+checks.at_most("four corrections: KS distance", corrected[4], before.item() - ks_bound)
+
+# %% [markdown]
+r"""
+## DDIM is the ODE
+
+**The deterministic sampler of DDIM is Euler's method for the probability-flow ODE, in variables in which the linear part of the flow is gone.**
+Divide the signal's scale out, $y = x / a$, and measure time by the ratio of noise to signal, $r = b / a$.
+Inserting {eq}`eq-ss-moments` gives $\dot r = g^2 / (2 a b)$, and with the noise that is predicted, $\hat\varepsilon = -b\, s$,
+
+$$
+\begin{aligned}
+\dot y &= \frac{\dot x}{a} - \frac{\dot a}{a}\, y = -\frac{g^2 s}{2 a} \\
+&= \frac{g^2}{2 a b}\, \hat\varepsilon = \dot r\, \hat\varepsilon, \\
+\frac{\mathrm{d} y}{\mathrm{d} r} &= \hat\varepsilon(x, t) .
+\end{aligned}
+$$ (eq-ss-ddim)
+
+An Euler step in $r$ is $x' / a' = x / a + (r' - r)\, \hat\varepsilon$; multiplied by $a'$ it is $a'\, D + b'\, \hat\varepsilon$ with $D = (x - b\, \hat\varepsilon) / a$: the DDIM step of {cite:t}`song2021ddim`, found without any differential equation, from chains that are not Markov.
+$f$ and $g$ are gone from {eq}`eq-ss-ddim`: the schedule only says where the steps are.
+"""
+
+
+# %%
+@torch.no_grad()
+def ddim_as_euler(x, predicted_noise, sde, times):
+    """Euler steps in r = b / a of y = x / a; the last may end at r = 0."""
+    for t, s in pairwise(times):
+        a, b = sde.scale(t), sde.std(t)
+        noise = predicted_noise(x, t)
+        y = x / a + (sde.std(s) / sde.scale(s) - b / a) * noise
+        x = sde.scale(s) * y
+        yield x
+
+
+def noise_of_law(law, sde=vp):
+    """E[noise | x_t = x] = -b s(x, t)."""
+    return lambda x, t: -sde.std(t) * law(t).score(x)
+
+
+def by_library(num_steps):
+    """The sampler of the lecture on MNIST, with the exact denoiser and our schedule."""
+    times = torch.linspace(0, 1, num_steps + 1)
+    kept = vp.scale(times) ** 2
+
+    def denoiser(x, k):
+        return mixture.denoised(x, kept[k].sqrt(), (1 - kept[k]).sqrt())
+
+    return last(samplers.ddim(at_one, denoiser, kept, range(num_steps, 0, -1)))
+
+
+def by_euler(num_steps):
+    return last(
+        ddim_as_euler(
+            at_one, noise_of_law(line_law), vp, torch.linspace(1, 0, num_steps + 1)
+        )
+    )
+
+
+ddim_errors = {
+    n: (cdf(mixture, by_euler(n)) - q).abs().max()
+    for n in (5, 10, 20, 50, 100, 400, 800)
+}
+
+# %% tags=["check"]
+for n in (5, 50):
+    checks.close(
+        f"{n} steps: DDIM and Euler in r", by_library(n), by_euler(n), atol=1e-11
+    )
+checks.close(
+    "DDIM: error over that with twice the steps",
+    ddim_errors[400] / ddim_errors[800],
+    2.0,
+    rtol=0.05,
+)
+
+# %% [markdown]
+r"""
+Which variables are the right ones depends on the data.
+For data $N(0, 1)$ the velocity of the VP flow is zero, $f x - \frac{1}{2} g^2 s = 0$: Euler in $t$ is exact with one step, and DDIM is not.
+For data at a single point $\hat\varepsilon$ is constant along each path: DDIM is exact with one step, and Euler in $t$ is not.
+Images are nearer to the second case: a digit fixes most of its pixels.
+"""
+
+
+# %%
+def gaussian_ends(mean, std, num_steps):
+    """Errors of the end points for N(mean, std^2): Euler in t, and DDIM."""
+    data = GaussianMixture(torch.ones(1), torch.tensor([[mean]]), std)
+    law = law_of(data, vp)
+    times = torch.linspace(1, 0, num_steps + 1)
+    exact = quantile(data, q)
+    start = quantile(law(torch.tensor(1.0)), q)
+    velocity = backward_drift(vp, score_of_law(law), 0.0)
+    by_euler = last(euler(start, velocity, times)) - exact
+    by_ddim = last(ddim_as_euler(start, noise_of_law(law), vp, times)) - exact
+    return by_euler.abs().max().item(), by_ddim.abs().max().item()
+
+
+wide, narrow = gaussian_ends(0.0, 1.0, 5), gaussian_ends(1.0, 0.01, 5)
+print(f"N(0, 1), 5 steps: Euler in t {wide[0]:.1e}, DDIM {wide[1]:.2f}")
+print(f"N(1, 0.01^2), 5 steps: Euler in t {narrow[0]:.2f}, DDIM {narrow[1]:.4f}")
+
+# %% tags=["check"]
+checks.at_most("N(0, 1): error of Euler in t", wide[0], 1e-12)
+checks.at_least("N(0, 1): error of DDIM", wide[1], 0.1)
+# The cloud is 0.01 wide: what DDIM can lose of its points within three widths is that.
+checks.at_most("N(1, 0.01^2): error of DDIM", narrow[1], 0.03)
+checks.at_least("N(1, 0.01^2): error of Euler in t", narrow[0], 0.1)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Kolmogorov-Smirnov distance between what a sampler draws and the data, with the exact score, against the number of evaluations of the score. The deterministic methods are computed without samples. The reverse SDE is measured with samples and ends in their noise (dashed: the level that exact draws exceed half of the time).", "name": "fig-ss-orders"}, "image": {"alt": "Error against number of calls on logarithmic axes. Euler and DDIM fall as one over the number of calls, Euler lower. Heun falls twice as steeply, Runge-Kutta four times. The reverse SDE falls like Euler and levels off at the dashed line."}}
+fig, ax = plt.subplots(figsize=(7, 3.8))
+for method, calls in ((euler, 1), (heun, 2), (runge_kutta, 4)):
+    ns = [n // calls for n in (12, 20, 40, 80, 160, 320, 640)]
+    errors = [ks_of_ode(method, flow, torch.linspace(1, 0, n + 1)) for n in ns]
+    name = {"euler": "Euler", "heun": "Heun", "runge_kutta": "Runge-Kutta"}
+    ax.loglog([calls * n for n in ns], errors, "o-", ms=4, label=name[method.__name__])
+ax.loglog(ddim_errors.keys(), ddim_errors.values(), "s-", ms=4, label="DDIM")
+ns = (12, 20, 40, 80, 160)
+stochastic = [ks_distance(sample_back(1.0, n)) for n in ns]
+ax.loglog(ns, stochastic, "^-", ms=4, label="reverse SDE")
+plotting.reference_line(ax, 0.83 / P.num_samples**0.5, "exact draws", side="left")
+ax.set(xlabel="evaluations of the score", ylabel="KS distance")
+_ = ax.legend(loc="lower left")
+
+# %% [markdown]
+r"""
+The order of a method pays at many calls.
+This mixture has a variance near 1, so that Euler in $t$ does well; solvers made for images combine a higher order with the variables of {eq}`eq-ss-ddim`.
+The film shows what the plane looks like on the way.
+"""
+
+# %%
+ring = dgm.data.ring_of_gaussians(8, radius=2.0, std=0.3)
+ring = GaussianMixture(
+    torch.full((8,), 1 / 8), torch.as_tensor(ring.means).double(), ring.std
+)
+ring_law = law_of(ring, vp)
+ring_score = score_of_law(ring_law)
+
+# %%
+THERE = torch.linspace(0, 1, 201) ** 1.5
+generator = torch.Generator().manual_seed(run.seed)
+
+
+def noising(x):
+    return euler_maruyama(
+        x,
+        lambda x, t: vp.rate(t) * x,
+        lambda t: vp.g2(t).sqrt(),
+        THERE,
+        generator=generator,
+    )
+
+
+def denoising(x, lam):
+    drift = backward_drift(vp, ring_score, lam)
+    return euler_maruyama(
+        x, drift, lambda t: lam * vp.g2(t).sqrt(), THERE.flip(0), generator=generator
+    )
+
+
+# %% tags=["plot", "hide-input"]
+def film_frame(sde_points, ode_points, colours):
+    fig, axes = plt.subplots(1, 2, figsize=(5.6, 2.9), dpi=80)
+    for ax, cloud in zip(axes, (sde_points, ode_points), strict=True):
+        ax.scatter(*cloud.T, c=colours, cmap="hsv", s=5)
+        ax.set(xlim=(-3.6, 3.6), ylim=(-3.6, 3.6), aspect="equal", xticks=[], yticks=[])
+    axes[0].set(xlabel="reverse SDE")
+    axes[1].set(xlabel="probability-flow ODE")
+    return fig
+
+
+start = ring.sample(400, generator=generator)
+forward = [start, *noising(start)]
+colours = torch.atan2(forward[-1][:, 1], forward[-1][:, 0])
+backward = [denoising(forward[-1], lam) for lam in (1.0, 0.0)]
+backward = list(zip(*backward, strict=True))
+shown = (0, 8, 16, 26, 38, 52, 70, 92, 120, 160, 200)
+pairs = [(forward[k], forward[k]) for k in shown]
+pairs += [backward[200 - k - 1] for k in shown[-2::-1]]
+there = [f"t = {THERE[k]:.2f}" for k in shown]
+plotting.film(
+    (film_frame(*pair, colours) for pair in pairs),
+    labels=[f"{label}, forwards" for label in there]
+    + [f"{label}, backwards" for label in there[-2::-1]],
+    caption="400 points of eight Gaussians are noised (the same in both panels) and led "
+    "back with the exact score. The colour is the angle at which a point stands at t = 1. "
+    "On the way back the ODE keeps neighbours together and the colours in order; the "
+    "reverse SDE mixes them.",
+    alt="Two panels. A ring of eight clouds of mixed colours dissolves into one round "
+    "cloud, coloured around the circle. Then eight clouds form again: on the left with "
+    "all colours mixed in each cloud, on the right with the colours in order around "
+    "the ring.",
+)
+
+# %% [markdown]
+r"""
+## The exact likelihood
+
+**Along a flow the log-density of a moving point changes by minus the divergence of the velocity, so that an ODE gives not a bound but the log-likelihood itself.**
+Follow a point that moves with $\dot x = u(x, t)$.
+Its density changes because time passes and because it moves; with {eq}`eq-ss-continuity`,
+
+$$
+\begin{aligned}
+\frac{\mathrm{d}}{\mathrm{d}t} \log p_t(x_t) &= \frac{\partial_t p_t + u \cdot \nabla p_t}{p_t} \\
+&= \frac{-\nabla \cdot (u\, p_t) + u \cdot \nabla p_t}{p_t} = -\nabla \cdot u .
+\end{aligned}
+$$ (eq-ss-instantaneous)
+
+This is the *instantaneous change of variables* of {cite:t}`chen2018`: a normalising flow of infinitely many layers.
+From the data to the noise,
+
+$$
+\log p_0(x_0) = \log p_1(x_1) + \int_0^1 \nabla \cdot u(x_t, t)\, \mathrm{d}t .
+$$ (eq-ss-likelihood)
+
+```{margin}
+**Watch for** the claim that the likelihood of a diffusion model is cheaply evaluated.
+Of the chain one gets the density of a whole path, and a [bound](diffusion_derivation.ipynb) on that of the data; the exact number is that of the ODE, and it costs an integration with a divergence at every step.
+```
+
+The point and its integral are integrated as one state.
+"""
+
+
+# %%
+def log_prob_by_ode(x, velocity, times, log_prob_at_end, divergence_of=divergence):
+    """Equation (eq-ss-likelihood); `times` rise from the data to the noise."""
+
+    def augmented(state, t):
+        x = state[:, :-1]
+        rate = divergence_of(lambda x: velocity(x, t), x)
+        return torch.cat([velocity(x, t), rate[:, None]], 1)
+
+    state = torch.cat([x, torch.zeros_like(x[:, :1])], 1)
+    state = last(runge_kutta(state, augmented, times))
+    return log_prob_at_end(state[:, :-1]) + state[:, -1]
+
+
+# %% [markdown]
+r"""
+First the exact score, where every point has an answer to compare with: the Gaussian $N(0.5, 0.6^2)$, whose log-density at $x = 1.4$ is $-1.53311$, and the mixture in the plane.
+At the end stands the exact $p_1$.
+What a model does in practice, $N(0, I)$ in its place, adds a difference that can be read off at the end point; it is a property of the schedule, not of the integration.
+"""
+
+# %%
+UP = torch.linspace(0, 1, 201)
+gaussian = GaussianMixture(torch.ones(1), torch.tensor([[0.5]]), 0.6)
+
+
+def standard_normal_log_prob(x):
+    return -0.5 * x.square().sum(1) - 0.5 * x.shape[1] * math.log(2 * math.pi)
+
+
+def flow_of(data, sde=vp):
+    return backward_drift(sde, score_of_law(law_of(data, sde)), 0.0)
+
+
+def ode_error(data, x):
+    """log p by the ODE minus log p, with the exact p_1 and with N(0, I) at the end."""
+    at_end = law_of(data, vp)(torch.tensor(1.0)).log_prob
+    return [
+        log_prob_by_ode(x, flow_of(data), UP, end) - data.log_prob(x)
+        for end in (at_end, standard_normal_log_prob)
+    ]
+
+
+x_line = torch.cat([torch.tensor([[1.4]]), gaussian.sample(30)])
+x_plane = plane.sample(60)
+exact_end, normal_end = {}, {}
+for name, data, x in (("gaussian", gaussian, x_line), ("mixture", plane, x_plane)):
+    exact_end[name], normal_end[name] = ode_error(data, x)
+
+# %% tags=["check"]
+checks.close("N(0.5, 0.36) at 1.4", gaussian.log_prob(x_line)[0], -1.53311, atol=5e-6)
+checks.close(
+    "the same, by the ODE",
+    exact_end["gaussian"][0] + gaussian.log_prob(x_line)[0],
+    -1.53311,
+    atol=1e-5,
+)
+for name in exact_end:
+    checks.at_most(f"{name}: error of log p by the ODE", exact_end[name].abs(), 1e-5)
+    checks.at_least(
+        f"{name}: with N(0, I) at the end", normal_end[name].abs().max(), 1e-4
+    )
+    checks.at_most(f"{name}: with N(0, I) at the end", normal_end[name].abs(), 0.05)
+
+# %%
+errors = {name: error.abs().max() for name, error in exact_end.items()}
+protocol = "largest of |log p by the ODE - log p|, VP, exact score, float64, exact p_1, 200 Runge-Kutta steps"
+for name, error in errors.items():
+    _ = run.record(
+        f"ode_log_likelihood_error_{name}",
+        error,
+        unit="nats",
+        protocol=f"{protocol}; {len(exact_end[name])} points of the {name}",
+    )
+_ = run.record(
+    "ode_log_likelihood_error",
+    max(errors.values()),
+    unit="nats",
+    protocol=f"{protocol}; Gaussian on a line and mixture in the plane",
+)
+
+# %% [markdown]
+r"""
+A wrong score gives another density, but a density: the ODE moves points one to one, and no mass is lost.
+We spoil the score on purpose and add the probabilities up.
+"""
+
+
+# %%
+def spoiled_score(x, t):
+    return 1.1 * line_score(x, t) + 0.1 * torch.sin(x)
+
+
+fine = torch.linspace(-9, 9, 1_501)[:, None]
+spoiled = log_prob_by_ode(
+    fine,
+    backward_drift(vp, spoiled_score, 0.0),
+    torch.linspace(0, 1, 121),
+    standard_normal_log_prob,
+)
+
+# %% tags=["check"]
+spacing = (fine[1] - fine[0]).log().item()
+# The sum over a grid is exact for a smooth density, up to the error of the integrator.
+checks.normalised(
+    "a spoiled score: its density on the line", spoiled + spacing, atol=1e-5
+)
+checks.at_least(
+    "and it is another density: largest difference",
+    (spoiled.exp() - mixture.log_prob(fine).exp()).abs().max(),
+    0.05,
+)
+
+# %% [markdown]
+r"""
+### A divergence for many dimensions
+
+The divergence costs one backward pass for each dimension.
+Hutchinson's estimator {cite:p}`hutchinson1990` needs one in all: for any random $v$ with $\mathbb{E}[v v^\top] = I$ and the Jacobian $J$ of the field,
+
+$$
+\mathbb{E}[v^\top J\, v] = \operatorname{tr} J = \nabla \cdot u .
+$$ (eq-ss-hutchinson)
+
+The derivation is that of [sliced score matching](score_matching.ipynb).
+The Jacobian of our velocity is symmetric, since that of a score is; then the variance is $2 \sum_{ij} J_{ij}^2$ for Gaussian $v$, and $2 \sum_{i \ne j} J_{ij}^2$ for random signs, which do not pay for the diagonal.
+With one $v$ for a whole path the log-likelihood stays unbiased, because $v$ has no say in where the path goes; its exponential does not.
+"""
+
+
+# %%
+def hutchinson(v):
+    """An estimate of the divergence for each row of x, with its row of v."""
+
+    def estimate(field, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            (pull,) = torch.autograd.grad((field(x) * v).sum(), x)
+        return (pull * v).sum(1)
+
+    return estimate
+
+
+def signs(*shape):
+    return torch.randint(0, 2, shape).double() * 2 - 1
+
+
+NUM_PROBES = 20_000
+where, t = torch.tensor([[0.3, 0.5]]), torch.tensor(0.1)
+many = where.expand(NUM_PROBES, 2)
+plane_flow = flow_of(plane)
+J = torch.func.jacrev(lambda x: plane_flow(x[None], t)[0])(where[0])
+probes = {"signs": signs(NUM_PROBES, 2), "Gaussian": torch.randn(NUM_PROBES, 2)}
+estimates = {
+    name: hutchinson(v)(lambda x: plane_flow(x, t), many) for name, v in probes.items()
+}
+repeated = x_plane[:1].expand(400, 2)
+by_probes = log_prob_by_ode(
+    repeated,
+    plane_flow,
+    torch.linspace(0, 1, 101),
+    law_of(plane, vp)(torch.tensor(1.0)).log_prob,
+    hutchinson(signs(400, 2)),
+)
+
+# %% tags=["check"]
+checks.close(
+    "divergence, against the trace of J",
+    divergence(lambda x: plane_flow(x, t), where)[0],
+    J.trace(),
+    atol=1e-10,
+)
+checks.close("J is symmetric", J, J.T, atol=1e-10)
+off_diagonal = J.square().sum() - J.diagonal().square().sum()
+variances = {"signs": 2 * off_diagonal, "Gaussian": 2 * J.square().sum()}
+for name, estimate in estimates.items():
+    checks.unbiased(f"{name}: mean", estimate, J.trace())
+    deviations = (estimate - J.trace()).square()
+    if name == "signs":  # v1 v2 is +1 or -1: one square, not a distribution of squares
+        checks.close("signs: variance", deviations.mean(), variances[name], rtol=1e-9)
+    else:
+        checks.unbiased(f"{name}: variance", deviations, variances[name])
+checks.unbiased(
+    "log-likelihood with 400 random v", by_probes, plane.log_prob(x_plane[:1])[0]
+)
+
+# %% [markdown]
+r"""
+## What a wrong score costs
+
+**The likelihood of the reverse SDE is bounded by a score-matching loss with the weight $g^2$.**
+A model has a score $s_\theta$ that is not that of the data.
+Compare the two reverse equations, the true one and the model's, over one step of length $\mathrm{d}t$: they are Gaussians of the same variance $g^2 \mathrm{d}t$ whose means differ by $g^2 (s - s_\theta)\, \mathrm{d}t$, so that their relative entropy is
+
+$$
+\frac{\bigl| g^2 (s - s_\theta)\, \mathrm{d}t \bigr|^2}{2 g^2\, \mathrm{d}t} = \tfrac{1}{2} g^2\, |s - s_\theta|^2\, \mathrm{d}t .
+$$
+
+The chain rule adds the steps up to the relative entropy of whole paths; the end point is one part of the path, and its relative entropy cannot be larger {cite:p}`songml2021`:
+
+$$
+\begin{aligned}
+\mathrm{KL}(p \,\Vert\, p_\theta) \le{} & \tfrac{1}{2} \int_0^1 g^2(t)\, \mathbb{E}_{p_t} |s - s_\theta|^2\, \mathrm{d}t \\
+& + \mathrm{KL}(p_1 \,\Vert\, \pi) ,
+\end{aligned}
+$$ (eq-ss-bound)
+
+with $\pi = N(0, I)$, where the model starts.
+The [usual loss](diffusion_derivation.ipynb) weighs $|s - s_\theta|^2$ with $b^2$, which makes it a loss on the noise; with $g^2$ it is the ELBO.
+For one $x_0$ the same bound reads, after an integration by parts that trades the unknown $s$ for a divergence,
+
+$$
+\begin{aligned}
+\log p_\theta(x_0) \ge{} & \mathbb{E}[\log \pi(x_1)] + \int_0^1 \nabla \cdot (f x)\, \mathrm{d}t \\
+& - \tfrac{1}{2} \int_0^1 g^2\, \mathbb{E}\bigl[ |s_\theta|^2 + 2\, \nabla \cdot s_\theta \bigr] \mathrm{d}t ,
+\end{aligned}
+$$ (eq-ss-elbo)
+
+with $x_t \sim N(a\, x_0,\, b^2 I)$ in the means: implicit score matching at every noise level.
+
+On Gaussians everything is a closed form or an ODE for a mean and a variance.
+The data are $N(0.5, 0.6^2)$, and the model's score is $\kappa$ times the true one: $s_\theta = -\kappa\, (x - m_t) / v_t$.
+"""
+
+
+# %%
+def data_moments(t):
+    """Mean and variance of p_t."""
+    return 0.5 * vp.scale(t), 0.36 * vp.scale(t) ** 2 + vp.std(t) ** 2
+
+
+def kl_gaussians(m, v, m_model, v_model):
+    return 0.5 * (torch.log(v_model / v) + (v + (m - m_model) ** 2) / v_model - 1)
+
+
+def model_moments(lam, kappa, num_steps=300):
+    """Mean and variance at t = 0 of the backward equation, started from N(0, 1)."""
+
+    def rates(state, t):
+        m, v = data_moments(t)
+        pull = 0.5 * (1 + lam**2) * vp.g2(t) * kappa / v  # F = f x + pull (x - m)
+        slope = vp.rate(t) + pull
+        mean_rate = slope * state[0] - pull * m
+        return torch.stack([mean_rate, 2 * slope * state[1] - lam**2 * vp.g2(t)])
+
+    start = torch.tensor([0.0, 1.0])
+    return last(runge_kutta(start, rates, torch.linspace(1, 0, num_steps + 1)))
+
+
+def integral(values, t):
+    """Over time, by Simpson's rule."""
+    return torch.as_tensor(scipy.integrate.simpson(values, x=t))
+
+
+GRID = torch.linspace(0, 1, 4_001)
+ONE = torch.tensor(1.0)
+
+
+def kl_bound(kappa):
+    _, v = data_moments(GRID)
+    mismatch = (kappa - 1) ** 2 / v  # E |s - s_theta|^2
+    zero, one = torch.tensor([0.0, 1.0])
+    return integral(vp.g2(GRID) * mismatch, GRID) / 2 + kl_gaussians(
+        *data_moments(ONE), zero, one
+    )
+
+
+# %% [markdown]
+r"""
+The ELBO of one point needs $\mathbb{E}[s_\theta^2]$ with $x_t \sim N(a x_0, b^2)$, and $\nabla \cdot s_\theta = -\kappa / v_t$.
+Over the data, $\mathbb{E}[\log p - \text{ELBO}]$ must be the right side of {eq}`eq-ss-bound`: that is the whole claim "ELBO = weighted score matching" in one number.
+"""
+
+
+# %%
+def elbo(x, kappa):
+    """The bound on log p_theta for each x of shape (n,)."""
+    m, v = data_moments(GRID)
+    mean = vp.scale(GRID) * x[:, None]
+    square = kappa**2 * ((mean - m) ** 2 + vp.std(GRID) ** 2) / v**2
+    matching = integral(vp.g2(GRID) * (square - 2 * kappa / v), GRID)
+    end = -0.5 * ((vp.scale(ONE) * x) ** 2 + vp.std(ONE) ** 2 + math.log(2 * math.pi))
+    return end + integral(vp.rate(GRID), GRID) - matching / 2
+
+
+m, v = data_moments(torch.tensor(0.0))
+# Gauss-Hermite: exact for the mean of a square under N(0.5, 0.36) with three points.
+nodes = torch.tensor([-(3**0.5), 0.0, 3**0.5]) * v.sqrt() + m
+node_weights = torch.tensor([1.0, 4.0, 1.0]) / 6
+costs = {}
+for kappa in (0.7, 0.9, 1.0, 1.1, 1.4):
+    kl = {lam: kl_gaussians(m, v, *model_moments(lam, kappa)) for lam in (1.0, 0.0)}
+    costs[kappa] = {"SDE": kl[1.0], "ODE": kl[0.0], "bound": kl_bound(kappa)}
+    row = ", ".join(f"{name} {value:.5f}" for name, value in costs[kappa].items())
+    print(f"kappa {kappa}: {row} nats")
+
+# %% tags=["check"]
+entropy = 0.5 * torch.log(2 * math.pi * math.e * v)
+for kappa, cost in costs.items():
+    checks.ordered(
+        f"kappa = {kappa}: KL and its bound",
+        {"KL": cost["SDE"], "bound": cost["bound"]},
+        slack=1e-9,
+    )
+    gap = -entropy - node_weights @ elbo(nodes, kappa)
+    checks.close(
+        "mean of log p - ELBO, against the bound", gap, cost["bound"], atol=1e-8
+    )
+    moments = model_moments(1.0, kappa)
+    log_p = -0.5 * (
+        (nodes - moments[0]) ** 2 / moments[1] + torch.log(2 * math.pi * moments[1])
+    )
+    checks.at_least("log p - ELBO at three points", log_p - elbo(nodes, kappa), -1e-9)
+checks.at_most(
+    "right score: KL, from the start alone",
+    costs[1.0]["SDE"],
+    kl_gaussians(*data_moments(ONE), *torch.tensor([0.0, 1.0])).item(),
+)
+ratio = costs[1.4]["ODE"] / costs[1.4]["SDE"]
+checks.at_least("kappa = 1.4: the ODE's KL over the SDE's", ratio, 2.0)
+checks.at_least(
+    "kappa = 1.4: the ODE's KL over the bound",
+    costs[1.4]["ODE"] / costs[1.4]["bound"],
+    1.0,
+)
+
+# %% [markdown]
+r"""
+Two lessons.
+With a wrong score the SDE and the ODE are *two* models with two likelihoods.
+The bound is one on the SDE; the number of {eq}`eq-ss-likelihood` is that of the ODE, which may be much further from the data, and even above the bound: the SDE forgets its past mistakes, the ODE carries them along.
+
+When is {eq}`eq-ss-bound` an equality?
+When the model's paths differ from the true ones by nothing but the end: take for $s_\theta$ the exact score of *another* density $q$ under the same diffusion, and start from $q_1$.
+Then $p_\theta = q$, given the end points the paths of both are the same, and {eq}`eq-ss-bound` says that a relative entropy is an integral over values of the relative Fisher information, as in [the Langevin lecture](langevin.ipynb).
+"""
+
+
+# %%
+def other_moments(t):
+    """Another Gaussian, N(-0.2, 0.9^2), under the same diffusion."""
+    return -0.2 * vp.scale(t), 0.81 * vp.scale(t) ** 2 + vp.std(t) ** 2
+
+
+(m_p, v_p), (m_q, v_q) = data_moments(GRID), other_moments(GRID)
+# s - s_theta is linear in x: its slope and its value at the mean of p_t.
+slope, at_mean = 1 / v_q - 1 / v_p, (m_p - m_q) / v_q
+fisher = slope**2 * v_p + at_mean**2
+kl_at = [kl_gaussians(*data_moments(t), *other_moments(t)) for t in (0 * ONE, ONE)]
+
+# %% tags=["check"]
+checks.close(
+    "KL at 0, against KL at 1 and the integral",
+    kl_at[0],
+    kl_at[1] + integral(vp.g2(GRID) * fisher, GRID) / 2,
+    rtol=1e-8,
+)
+
+# %% [markdown]
+r"""
+## The perfect score memorises
+
+**A training set is a distribution too, a sum of spikes; the score that minimises the training loss is *its* score, and the sampler then returns the training set.**
+Noised to the level $\sigma$, the $n$ images become a mixture of $n$ Gaussians, a kernel density estimate, with the denoiser
+
+$$
+\begin{aligned}
+D(x, \sigma) &= \sum_{i=1}^n w_i(x)\, x_i, \\
+w(x) &= \operatorname{softmax}_i \Bigl( -\frac{|x - x_i|^2}{2 \sigma^2} \Bigr) .
+\end{aligned}
+$$ (eq-ss-empirical)
+
+A network with enough room that minimised denoising score matching on the training images would end exactly there.
+No training is needed to see what it would do: here it is on MNIST, with the DDIM steps of {eq}`eq-ss-ddim` (for $a = 1$ they read $x' = D + (\sigma' / \sigma)(x - D)$).
+"""
+
+
+# %%
+def empirical_denoiser(x, data, std):
+    """The mean of the training examples, weighted by how well they explain x."""
+    logits = (x @ data.T - 0.5 * data.square().sum(1)) / std**2  # |x|^2 cancels
+    return torch.softmax(logits, 1) @ data
+
+
+def denoise_down(x, data, stds):
+    """Probability-flow ODE of the noised training set; yields (x, D)."""
+    for std, smaller in pairwise(stds):
+        denoised = empirical_denoiser(x, data, std)
+        x = denoised + (smaller / std) * (x - denoised)
+        yield x, denoised
+
+
+images = torch.from_numpy(run.data.vectors("train")[: P.num_images])
+images = images.float().to(run.device)
+stds = torch.logspace(math.log10(50.0), -2, 100).tolist()
+start = stds[0] * torch.randn(
+    12, 784, generator=run.generator(), device=run.device, dtype=torch.float32
+)
+way = list(denoise_down(start, images, stds))
+recalled = way[-1][0]
+to_training = torch.cdist(recalled, images).min(1)
+# The second neighbour of a training image: the first is itself.
+between = torch.cdist(images[:300], images).topk(2, largest=False).values[:, 1]
+
+# %% tags=["check"]
+few = plane.sample(50)
+as_mixture = GaussianMixture(torch.full((50,), 1 / 50), few, 0.3)
+checks.close(
+    "denoiser, against the mixture's score",
+    empirical_denoiser(points, few, 0.3),
+    points + 0.09 * as_mixture.score(points),
+    atol=1e-12,
+)
+# A draw of the mixture is an image plus noise of 0.01 in 784 pixels, whose length is
+# 0.28 with a standard deviation of 0.01 / sqrt(2); single precision adds 1e-6.
+checks.close(
+    "distance to the nearest training image",
+    to_training.values,
+    torch.full((12,), 0.01 * 784**0.5),
+    atol=5 * 0.01 / 2**0.5,
+)
+apart = between.mean() / to_training.values.mean()
+checks.at_least("distance of training images over that of the samples", apart, 5)
+if run.on_mnist and run.profile != "smoke":
+    checks.at_least("the same on MNIST", apart, 10)
+
+# %%
+_ = run.record(
+    "memorised_distance",
+    to_training.values.mean(),
+    unit="grey levels",
+    protocol=f"12 samples of the exact score of {len(images):,} noised training images, down to noise 0.01: mean distance to the nearest training image",
+)
+_ = run.record(
+    "neighbour_distance",
+    between.mean(),
+    unit="grey levels",
+    standard_error=between.std() / len(between) ** 0.5,
+    protocol=f"mean distance of 300 training images to the nearest other of {len(images):,}",
+)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Twelve samples with the perfect score of the training set. Top: the denoiser's opinion on the way, at noise 3. Middle: the samples. Bottom: the training image nearest to each of them.", "name": "fig-ss-memory"}, "image": {"alt": "Three rows of twelve digits. The top row is partly blurred, partly sharp; the middle and the bottom row are clean and the same, digit by digit."}}
+half_way = min(range(99), key=lambda k: abs(stds[k] - 3.0))
+rows = torch.cat([way[half_way][1], recalled, images[to_training.indices]])
+fig, ax = plt.subplots(figsize=(7.4, 2.1))
+_ = plotting.image_grid(rows.cpu().clamp(0, 1), columns=12, ax=ax)
+
+# %% [markdown]
+r"""
+The end points are training images plus the noise of the last level: the distance is $0.01 \sqrt{784} = 0.28$, while neighbours among the training images are ten times further apart and more.
+So what makes a diffusion model *generate* is the failure to reach the minimum of its training loss: the network is smooth, it is trained for a finite time, and it cannot follow the spikes.
+"""
+
+# %% [markdown]
+r"""
+To see that, and for the rest of the lecture, we train networks: eight Gaussians in the plane, the target of [the lecture on energies](energy_models.ipynb), so that the numbers can be compared.
+A small network sees $x$ and $t$; what it is asked to predict is the noise, and the loss is that of [denoising score matching](score_matching.ipynb) with weights $b^2$.
+"""
+
+
+# %%
+class Network(nn.Module):
+    """(x, t) -> a vector of the size of x; t enters with its first three waves."""
+
+    def __init__(self, dim=2, hidden_dim=128):
+        super().__init__()
+        sizes = [dim + 7, hidden_dim, hidden_dim, hidden_dim, dim]
+        layers = [nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes)]
+        between = [module for layer in layers for module in (layer, nn.SiLU())]
+        self.layers = nn.Sequential(*between[:-1])
+
+    def forward(self, x, t):
+        t = t.expand(len(x), 1)
+        waves = math.pi * t * torch.arange(1, 4, dtype=x.dtype)
+        return self.layers(torch.cat([x, t, waves.cos(), waves.sin()], 1))
+
+
+# %%
+def fit(task, draw, num_steps, seed, batch_size=512):
+    """Least squares: `task(x0, noise, t)` returns the input x_t and what to predict."""
+    torch.manual_seed(run.seed + seed)
+    network = Network().float()
+    optimiser = torch.optim.Adam(network.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=4e-3, total_steps=num_steps
+    )
+    for _ in range(num_steps):
+        x0, t = draw(batch_size), torch.rand(batch_size, 1).float()
+        xt, target = task(x0, torch.randn_like(x0), t)
+        loss = (network(xt, t) - target).square().sum(1).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return network.requires_grad_(False)
+
+
+EARLY = 1e-3  # below this time the score is too steep to be learned
+
+
+def noise_task(x0, noise, t):
+    t = EARLY + (1 - EARLY) * t
+    return vp.scale(t) * x0 + vp.std(t) * noise, noise
+
+
+few = ring.sample(60).float()  # a training set that a network could learn by heart
+small_set_network = fit(
+    noise_task, lambda n: few[torch.randint(len(few), (n,))], P.training_steps, seed=1
+)
+
+# %% [markdown]
+r"""
+Three denoisers of the same sixty training points: the perfect one of {eq}`eq-ss-empirical`, the network, and the truth that neither has seen, that of the eight Gaussians.
+We compare their squared errors at a noise of $b / a = 0.2$, on the training points and on fresh points.
+On the training points nothing can beat the perfect denoiser: it is the posterior mean.
+"""
+
+# %%
+when = torch.tensor(0.0557)
+ratio = vp.std(when) / vp.scale(when)
+denoisers = {
+    "perfect": lambda x: empirical_denoiser(x, few.double(), ratio),
+    "network": lambda x: (
+        x
+        - ratio * small_set_network((vp.scale(when) * x).float(), when.float()).double()
+    ),
+    "truth": lambda x: ring.denoised(x, 1.0, ratio.item()),
+}
+on_training = few.double().repeat(200, 1)
+on_fresh = ring.sample(12_000)
+spread = ratio * torch.randn(12_000, 2)
+loss_of = {
+    name: [(denoiser(x + spread) - x).square().sum(1) for x in (on_training, on_fresh)]
+    for name, denoiser in denoisers.items()
+}
+for name, (training, fresh) in loss_of.items():
+    print(f"{name:8s} training {training.mean():.4f}, fresh {fresh.mean():.4f}")
+
+# %% tags=["check"]
+for name in ("truth", "network"):
+    if name == "network" and run.profile == "smoke":
+        continue  # not trained
+    excess = loss_of[name][0] - loss_of["perfect"][0]
+    checks.at_least(
+        f"training points: loss of the {name} above the perfect one, in standard errors",
+        excess.mean() / (excess.std() / len(excess) ** 0.5),
+        5,
+    )
+excess = loss_of["perfect"][1] - loss_of["truth"][1]
+checks.at_least(
+    "fresh points: loss of the perfect one above the truth, in standard errors",
+    excess.mean() / (excess.std() / len(excess) ** 0.5),
+    5,
+)
+
+# %%
+begin = torch.randn(1_000, 2)
+memorised = last(
+    denoise_down(50.0 * begin, few.double(), torch.logspace(math.log10(50.0), -2, 100))
+)[0]
+
+
+def flow_of_noise(network):
+    """Velocity of the probability-flow ODE of a network that predicts the noise."""
+
+    def velocity(x, t):
+        noise = network(x, t)
+        return vp.rate(t) * x + 0.5 * vp.g2(t) / vp.std(t) * noise
+
+    return velocity
+
+
+def late(num_steps):
+    """Times from 1 down to EARLY, closer where the flow is fast."""
+    return EARLY + (1 - EARLY) * torch.linspace(1, 0, num_steps + 1) ** 2
+
+
+generated = last(
+    heun(begin.float(), flow_of_noise(small_set_network), late(50).float())
+)
+nearest = {
+    name: torch.cdist(x.double(), few.double()).min(1).values
+    for name, x in (
+        ("perfect", memorised),
+        ("network", generated),
+        ("truth", ring.sample(1_000)),
+    )
+}
+
+# %% tags=["check"]
+checks.at_most(
+    "perfect score: largest distance to a training point", nearest["perfect"], 0.06
+)
+if run.profile != "smoke":
+    checks.at_least(
+        "network: median distance to a training point",
+        nearest["network"].median(),
+        0.03,
+    )
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A thousand samples (dots) of the probability-flow ODE and the sixty training points (crosses). Left: perfect score of the training set. Middle: a network trained on it. Right: fresh draws of the truth.", "name": "fig-ss-few"}, "image": {"alt": "Three panels with sixty crosses in eight groups. On the left every dot lies on a cross. In the middle dots fill clouds and thin bridges around the crosses. On the right dots form eight round clouds."}}
+fig, axes = plt.subplots(1, 3, figsize=(7.4, 2.7), sharey=True)
+clouds = {"perfect": memorised, "network": generated, "truth": ring.sample(1_000)}
+for ax, (name, x) in zip(axes, clouds.items(), strict=True):
+    ax.plot(*x.T, ".", ms=3, alpha=0.6)
+    ax.plot(*few.T, "x", ms=4, color=plotting.COLOURS[1], markeredgewidth=1)
+    ax.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", xlabel=name)
+
+# %% [markdown]
+r"""
+## Flow matching
+
+**If all that is needed in the end is a velocity, one can learn the velocity itself, by least squares, for any path from data to noise.**
+Choose how signal and noise are mixed, $x_t = a(t)\, x_0 + b(t)\, \varepsilon$, as before; each pair $(x_0, \varepsilon)$ moves with the velocity $\dot a\, x_0 + \dot b\, \varepsilon$.
+*Flow matching* {cite:p}`lipman2023,liu2023,albergo2023` regresses a network on it:
+
+$$
+\min_\theta\; \mathbb{E}\, \bigl| u_\theta(x_t, t) - (\dot a\, x_0 + \dot b\, \varepsilon) \bigr|^2 .
+$$ (eq-ss-flow-matching)
+
+Many pairs pass through one point $x$ at time $t$, and least squares learns their mean, as in denoising score matching:
+
+$$
+\begin{aligned}
+u(x, t) &= \mathbb{E}[\dot a\, x_0 + \dot b\, \varepsilon \mid x_t = x] \\
+&= \dot a\, D + \dot b\, \frac{x - a\, D}{b} \\
+&= \frac{\dot a}{a}\, x - \Bigl( b\, \dot b - \frac{\dot a}{a}\, b^2 \Bigr) s(x, t) ,
+\end{aligned}
+$$ (eq-ss-velocity)
+
+where $D = (x + b^2 s) / a$ was used.
+By {eq}`eq-ss-moments`, $\dot a / a = f$ and $2 b \dot b - 2 f b^2 = g^2$: this is $f x - \frac{1}{2} g^2 s$, the probability-flow ODE.
+**For Gaussian noise flow matching and diffusion are the same model**; what differs is the path, and which of $D$, $\hat\varepsilon$, $s$, $u$ the network is asked for.
+
+The popular path is the straight one, $a = 1 - t$, $b = t$.
+(Many papers let $t$ run the other way, with the noise at 0: their $t$ is our $1 - t$.)
+Beside it we put the circle $a = \cos \frac{\pi t}{2}$, $b = \sin \frac{\pi t}{2}$, a variance-preserving path with the cosine schedule.
+"""
+
+# %%
+straight = LinearSDE(
+    rate=lambda t: -1 / (1 - t),
+    g2=lambda t: 2 * t / (1 - t),
+    scale=lambda t: 1 - t,
+    std=lambda t: t,
+)
+circle = LinearSDE(
+    rate=lambda t: -math.pi / 2 * torch.tan(math.pi / 2 * t),
+    g2=lambda t: math.pi * torch.tan(math.pi / 2 * t),
+    scale=lambda t: torch.cos(math.pi / 2 * t),
+    std=lambda t: torch.sin(math.pi / 2 * t),
+)
+PATHS = {"VP": vp, "circle": circle, "straight": straight}
+
+
+def mean_velocity(data, path, x, t):
+    """E[a' x_0 + b' noise | x_t = x], from the exact posterior mean of x_0."""
+    denoised = data.denoised(x, path.scale(t), path.std(t))
+    noise = (x - path.scale(t) * denoised) / path.std(t)
+    return (
+        time_derivative(path.scale, t) * denoised + time_derivative(path.std, t) * noise
+    )
+
+
+# %% tags=["check"]
+for name, path in PATHS.items():
+    for t in torch.tensor([0.15, 0.7]):
+        u = mean_velocity(plane, path, points, t)
+        checks.close(
+            f"{name}, t = {t:.2f}: u is f x - g^2 s / 2",
+            u,
+            flow_of(plane, path)(points, t),
+            atol=1e-10,
+        )
+        left = residual(
+            law_of(plane, path),
+            partial(mean_velocity, plane, path),
+            torch.zeros_like,
+            points,
+            t,
+        )
+        checks.close(f"{name}, t = {t:.2f}: residual", left, 0 * left, atol=1e-10)
+
+# Least squares learns the mean: for any field v, |v - target|^2 splits in two.
+t, x0, noise = torch.tensor(0.4), plane.sample(40_000), torch.randn(40_000, 2)
+xt, target = 0.6 * x0 + 0.4 * noise, noise - x0
+u, v = mean_velocity(plane, straight, xt, t), torch.sin(2 * xt)
+cross = ((v - u) * (u - target)).sum(1)
+checks.unbiased("cross term of the regression", cross, 0.0)
+almost_one = torch.tensor(1 - 1e-6)
+one_step = points - almost_one * mean_velocity(plane, straight, points, almost_one)
+checks.close(
+    "one Euler step from the noise ends at the mean of the data",
+    one_step,
+    (plane.weights @ plane.means).expand(200, 2),
+    atol=1e-4,
+)
+
+# %% [markdown]
+r"""
+The last check is a warning: the velocity at pure noise points to the *mean* of the data, for every $x$.
+The straight lines are those of the pairs; the paths of the flow bend, because they may not cross.
+
+Three networks of one size and one budget: noise on the VP path (the diffusion model), velocity on the circle, velocity on the straight line.
+For each we compute the likelihood by {eq}`eq-ss-likelihood` and, since the truth is known, the mean of $\log p - \log p_\theta$ over fresh points: the relative entropy, which is the negative log-likelihood minus the entropy of the data.
+"""
+
+
+# %%
+def velocity_task(path):
+    """x_t and the velocity of its pair."""
+
+    def task(x0, noise, t):
+        velocity = (
+            time_derivative(path.scale, t) * x0 + time_derivative(path.std, t) * noise
+        )
+        return path.scale(t) * x0 + path.std(t) * noise, velocity
+
+    return task
+
+
+def draw_ring(n):
+    return ring.sample(n).float()
+
+
+# %% tags=["check"]
+x0, noise, t = plane.sample(5), torch.randn(5, 2), torch.full((5, 1), 0.3)
+xt, target = noise_task(x0, noise, (t - EARLY) / (1 - EARLY))
+checks.close(
+    "input of the noise task", xt, vp.scale(t) * x0 + vp.std(t) * noise, atol=1e-14
+)
+checks.close("target of the noise task", target, noise)
+xt, target = velocity_task(straight)(x0, noise, t)
+checks.close("straight path: input", xt, x0 + 0.3 * (noise - x0), atol=1e-14)
+checks.close("straight path: target", target, noise - x0, atol=1e-14)
+t = torch.tensor(0.3)
+checks.close(
+    "flow of the exact noise",
+    flow_of_noise(noise_of_law(law_of(plane, vp)))(points, t),
+    plane_flow(points, t),
+    atol=1e-11,
+)
+
+# %%
+diffusion = fit(noise_task, draw_ring, P.training_steps, seed=2)
+matched = {
+    name: fit(velocity_task(PATHS[name]), draw_ring, P.training_steps, seed=3)
+    for name in ("circle", "straight")
+}
+flows = {"VP": flow_of_noise(diffusion), **matched}
+TEST = ring.sample(P.num_test)
+
+
+def relative_entropy(name, num_steps=40):
+    """log p - log p_theta at the test points, in nats."""
+    times = torch.linspace(0, 1, num_steps + 1)
+    if name == "VP":
+        times = late(num_steps).flip(0)
+    log_prob = log_prob_by_ode(
+        TEST.float(), flows[name], times.float(), standard_normal_log_prob
+    )
+    return ring.log_prob(TEST) - log_prob.double()
+
+
+excess = {name: relative_entropy(name) for name in flows}
+
+# %%
+_ = run.record(
+    "ring_entropy",
+    -ring.log_prob(TEST).mean(),
+    unit="nats",
+    standard_error=ring.log_prob(TEST).std() / P.num_test**0.5,
+    protocol=f"eight Gaussians at radius 2 with sd 0.3: mean of -log p over {P.num_test:,} points",
+)
+RECORDED = {
+    "VP": "score",
+    "circle": "flow_matching_circle",
+    "straight": "flow_matching",
+}
+for name, short_name in RECORDED.items():
+    _ = run.record(
+        f"{short_name}_kl_to_target",
+        excess[name].mean(),
+        unit="nats",
+        standard_error=excess[name].std() / P.num_test**0.5,
+        protocol=f"KL(target || model) from {P.num_test:,} points of eight Gaussians, likelihood by the ODE, "
+        f"{name} path, {P.training_steps:,} steps of 512 points",
+    )
+
+# %% tags=["check"]
+for name in flows:
+    standard_error = excess[name].std() / P.num_test**0.5
+    checks.at_least(
+        f"{name}: KL over its standard error", excess[name].mean() / standard_error, -5
+    )
+if run.profile != "smoke":
+    checks.at_most("straight: KL to the target", excess["straight"].mean(), 0.2)
+    checks.at_most("circle: KL to the target", excess["circle"].mean(), 0.2)
+    checks.at_most("diffusion: KL to the target", excess["VP"].mean(), 0.5)
+
+# %% [markdown]
+r"""
+How good are samples from few calls?
+The measure is the sliced Wasserstein distance: the mean distance of sorted projections, over 64 directions.
+The diffusion model samples with DDIM, the other two with plain Euler steps.
+Beside it stands how crooked the paths are: length over the distance of their ends, 1 for a straight line.
+"""
+
+
+# %%
+def sliced_wasserstein(x, y, num_directions=64):
+    angle = torch.arange(num_directions) * math.pi / num_directions
+    directions = torch.stack([angle.cos(), angle.sin()])
+    projected = [(cloud.double() @ directions).sort(0).values for cloud in (x, y)]
+    return (projected[0] - projected[1]).abs().mean().item()
+
+
+def generate(name, num_steps, begin):
+    """All states from noise to data, with one call for each step."""
+    if name != "VP":
+        return list(
+            euler(begin, flows[name], torch.linspace(1, 0, num_steps + 1).float())
+        )
+    times = (EARLY + (1 - EARLY) * torch.linspace(1, 0, num_steps + 1)).float()
+    return list(ddim_as_euler(begin, diffusion, vp, times))
+
+
+def crookedness(path):
+    """Length of the way over the distance of its ends, averaged."""
+    path = torch.stack(path)
+    length = (path[1:] - path[:-1]).norm(dim=2).sum(0)
+    return (length.sum() / (path[-1] - path[0]).norm(dim=1).sum()).item()
+
+
+begin, fresh = torch.randn(4_000, 2).float(), ring.sample(4_000)
+CALLS = (1, 2, 5, 10, 20, 50)
+quality = {
+    name: [sliced_wasserstein(generate(name, n, begin)[-1], fresh) for n in CALLS]
+    for name in flows
+}
+floor = sliced_wasserstein(ring.sample(4_000), fresh)
+bends = {name: crookedness(generate(name, 100, begin)) for name in flows}
+print("calls     " + "".join(f"{n:8d}" for n in CALLS) + "   length / distance")
+for name, row in quality.items():
+    print(f"{name:10s}" + "".join(f"{d:8.3f}" for d in row) + f"{bends[name]:12.2f}")
+
+# %% tags=["check"]
+checks.close(
+    "sliced Wasserstein distance of a cloud and its shift by (1, 0)",
+    sliced_wasserstein(fresh, fresh + torch.tensor([1.0, 0.0])),
+    2 / math.pi,
+    rtol=1e-3,
+)
+checks.at_least("crookedness", list(bends.values()), 1 - 1e-6)
+if run.profile != "smoke":
+    for name in ("circle", "straight"):
+        checks.ordered(
+            f"5 calls, {name} and VP: distance",
+            {name: quality[name][2], "VP": quality["VP"][2]},
+        )
+
+
+# %% [markdown]
+r"""
+The circle is the straighter of the two, and not because of what the networks missed: the exact velocities say the same.
+On the straight path the cloud first contracts, since $(1 - t)^2 v + t^2$ has its minimum half-way, and then widens again; on the circle $v \cos^2 + \sin^2$ goes from 1 to $v$ without a detour.
+"""
+
+
+# %%
+def exact_states(path, num_steps, begin):
+    """Euler steps with the exact velocity of the eight Gaussians."""
+    times = torch.linspace(1, 0, num_steps + 1).clamp(max=1 - 1e-6)
+    return list(euler(begin, partial(mean_velocity, ring, path), times))
+
+
+exact_bends, exact_quality = {}, {}
+for name in ("circle", "straight"):
+    starts = begin[:1_000].double()
+    exact_bends[name] = crookedness(exact_states(PATHS[name], 100, starts))
+    end = exact_states(PATHS[name], 5, begin.double())[-1]
+    exact_quality[name] = sliced_wasserstein(end, fresh)
+    print(
+        f"{name}: length / distance {exact_bends[name]:.2f}, 5 calls {exact_quality[name]:.3f}"
+    )
+
+# %% tags=["check"]
+checks.ordered(
+    "length over distance, exact velocity",
+    {name: exact_bends[name] for name in ("circle", "straight")},
+)
+checks.ordered("5 calls, exact velocity: distance to fresh data", exact_quality)
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: distance of the samples from fresh data against the number of network calls; dashed, two sets of data. Right: twenty paths of the flow that was trained on straight pairs, from noise (small dots) to data (large dots).", "name": "fig-ss-flow"}, "image": {"alt": "Left, three falling curves on logarithmic axes; at five calls that of the circle is lowest and that of the diffusion model highest, and all come near a dashed line at fifty calls. Right, twenty curves that run outwards to a ring of eight groups, some of them nearly straight, some with a hairpin bend near the middle."}}
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4), width_ratios=(1.3, 1))
+labels = {
+    "VP": "diffusion, DDIM",
+    "circle": "velocity, circle",
+    "straight": "velocity, straight",
+}
+for name, row in quality.items():
+    left.loglog(CALLS, row, "o-", ms=4, label=labels[name])
+plotting.reference_line(left, floor, "data", side="left")
+left.set(xlabel="network calls", ylabel="sliced Wasserstein distance")
+left.legend()
+paths = torch.stack([begin, *generate("straight", 100, begin)])[:, :20]
+right.plot(paths[..., 0], paths[..., 1], color=plotting.COLOURS[2], linewidth=1)
+right.plot(*paths[0].T, ".", ms=3, color="black")
+right.plot(*paths[-1].T, ".", ms=8, color=plotting.COLOURS[1])
+_ = right.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+
+# %% [markdown]
+r"""
+The two velocity models beat the noise model at five calls, and the better of the two is the one whose pairs go along a circle.
+So the gain here does not come from the straight line.
+Straight *pairs* do not make straight *paths*; what helps at few calls is a flow that needs few turns, and that the steps are not spent where nothing but noise is left, as on the linear schedule of DDPM.
+For other data the order of the paths may change; pairing noise and data better straightens them for any data {cite:p}`tong2024,liu2023`, see {ref}`ex-ss-pairing`.
+"""
+
+# %% [markdown]
+r"""
+## The map of all families
+
+Every family answers the same question, *how do I get a distribution from samples?*, and pays at another place.
+
+| family | density | latent | calls for a sample | trained by |
+|---|---|---|---|---|
+| autoregressive | exact | none | one for each dimension | likelihood |
+| [Boltzmann machine](boltzmann_machines.ipynb), [RBM](rbm.ipynb) | up to $Z$ | binary | many sweeps | two phases |
+| [energy model](energy_models.ipynb) | up to $Z$ | none | many Langevin steps | two phases, NCE |
+| normalising flow | exact | same size | one | likelihood |
+| [VAE](vae_pytorch.ipynb) | lower bound | small | one | ELBO |
+| [GAN](gan_mnist.ipynb) | none | small | one | a game |
+| [score model](score_matching.ipynb) | up to a constant | none | many Langevin steps | score matching |
+| [diffusion, SDE](diffusion_mnist.ipynb) | lower bound | a path | 100 to 1,000 | denoising |
+| diffusion, ODE | exact, by integration | same size | 10 to 100 | denoising |
+| flow matching | exact, by integration | same size | 5 to 50 | velocity of pairs |
+
+```{margin}
+**Watch for** the statement that a score determines its density.
+It does on a connected support; between islands it says nothing about their weights, see [score matching](score_matching.ipynb).
+And a network's output is a score only if its Jacobian is symmetric.
+```
+
+The calls are orders of magnitude in common use, not laws.
+Energy and score models have the density without its constant, one as the function, the other as its gradient; autoregressive models and normalising flows have it by construction, and only for the last three rows is the same network read as a sampler *or* as a density.
+"""
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The families by what they know about the density (upwards) and by the usual number of network calls for one sample. Filled: with a latent code for each sample. An autoregressive model of MNIST needs 784 calls.", "name": "fig-ss-map"}, "image": {"alt": "A chart with four levels: none, up to a constant, bound, exact. GAN stands at one call and none; VAE at one call and bound; normalising flow at one call and exact; flow matching and the diffusion ODE at ten to fifty calls and exact; autoregressive at 784 calls and exact; diffusion SDE at some hundred calls and bound; energy model, RBM and score model at many calls and up to a constant."}}
+MAP = (  # name, calls, what is known of the density, latent code, shift of the label
+    ("GAN", 1, 0, True, 10),
+    ("VAE", 1, 2, True, 10),
+    ("normalising flow", 1, 3, True, 10),
+    ("flow matching", 12, 3, True, 10),
+    ("diffusion, ODE", 40, 3, True, -20),
+    ("diffusion, SDE", 400, 2, False, 10),
+    ("autoregressive", 784, 3, False, 10),
+    ("energy model", 60, 1, False, 10),
+    ("RBM", 1_000, 1, True, 10),
+    ("score model", 500, 1, False, -20),
+)
+fig, ax = plt.subplots(figsize=(7, 3.6))
+for name, calls, level, latent, shift in MAP:
+    colour = plotting.COLOURS[level]
+    face = colour if latent else "white"
+    ax.plot(calls, level, "o", ms=10, color=colour, markerfacecolor=face, mew=2)
+    ax.annotate(
+        name,
+        (calls, level),
+        (0, shift),
+        textcoords="offset points",
+        ha="center",
+        fontsize=10,
+    )
+ax.set(
+    xscale="log",
+    xlim=(0.3, 4_000),
+    ylim=(-0.6, 3.6),
+    xlabel="network calls for one sample",
+)
+ax.set_yticks(range(4), ["none", "up to a constant", "bound", "exact"])
+_ = ax.set_ylabel("density")
+
+# %% [markdown]
+r"""
+And the numbers of this book, read from the results of this build; "not run" means that a lecture has not run in this profile before this one.
+They are numbers of different tasks: compare only rows with the same task.
+"""
+
+# %%
+RESULTS = """
+Boltzmann machine, no latents | parity of 3 bits, KL | boltzmann_machines.kl_visible
+RBM, 500 hidden units | binary MNIST, log p by AIS | rbm.rbm500_test_log_likelihood
+VAE | binary MNIST, ELBO | vae_pytorch.elbo_test
+VAE | binary MNIST, log p by IWAE | vae_pytorch.log_likelihood_iwae_test
+GAN | MNIST, Parzen estimate | gan_mnist.parzen_log_likelihood
+GAN | MNIST, time of a sample | gan_mnist.microseconds_per_sample
+energy model, two phases | eight Gaussians, KL | energy_models.ebm2d_kl_to_target
+energy model, NCE | eight Gaussians, KL | energy_models.nce_kl_to_target
+normalising flow | eight Gaussians, KL | energy_models.flow_likelihood_kl_to_target
+diffusion, ODE | eight Gaussians, KL | score_sde.score_kl_to_target
+flow matching | eight Gaussians, KL | score_sde.flow_matching_kl_to_target
+score, annealed | weight of a far mode, 0.8 | score_matching.annealed_mode_weight
+diffusion, binary | heartbeat, bound | diffusion_derivation.heartbeat_bound_bits
+"""
+RESULTS = [line.split(" | ") for line in RESULTS.strip().splitlines()]
+
+
+# %%
+def recorded(lecture, name):
+    """A number of this build with its unit, or what is missing."""
+    path = run.path.with_name(f"{lecture}.json")
+    metrics = json.loads(path.read_text())["metrics"] if path.exists() else []
+    for metric in metrics:
+        if metric["name"] == name:
+            return f"{metric['value']:10.4g} {metric['unit']}"
+    return "   not run"
+
+
+for family, task, number in RESULTS:
+    print(f"{family:30s}{task:30s}{recorded(*number.split('.'))}")
+
+# %% tags=["check"]
+own = recorded("score_sde", "flow_matching_kl_to_target")
+checks.close(
+    "the table reads what was recorded",
+    float(own.split()[0]),
+    excess["straight"].mean().item(),
+    rtol=1e-3,
+)
+checks.true(
+    "a missing number is said to be missing",
+    "not run" in recorded("score_sde", "no_such_number"),
+)
+
+# %% [markdown]
+r"""
+In the plane a density can be added up on a grid, and a family that needs its constant is in no difficulty.
+With the dimension neither $Z$ nor a good noise distribution for NCE can be had any more, while the least-squares losses of the last rows stay as they are.
+
+### Where the map goes on
+
+**Discrete diffusion.**
+Text has no $x + \mathrm{d}x$.
+{cite:t}`austin2021` replace the Gaussian kernel by a transition matrix over symbols, uniform or "absorbing" (a symbol becomes a mask and stays one); the posterior $q(x_{t-1} \mid x_t, x_0)$ and the bound carry over, as in the [binary chain](diffusion_derivation.ipynb) of 2015.
+In continuous time the chain of jumps has a reverse too, with ratios $p_t(y) / p_t(x)$ in the place of the score.
+
+**Consistency models.**
+The probability-flow ODE is a map from noise to data that costs an integration.
+{cite:t}`songconsistency2023` train one network $h(x, t)$ to give the end of the path through $(x, t)$ at once, by asking that $h$ be the same at neighbouring points of one path: one call for a sample, at the price of a harder training.
+It is no contradiction to our warning above: a *velocity* at pure noise knows only the mean, a *map* knows the end.
+"""
+
+# %% [markdown]
+r"""
+## Exercises
+
+Each exercise has a cell to fill in and a check that answers "not yet", "right", or says what is wrong.
+The solutions are folded away; they run with the book and pass the same checks.
+
+```{exercise-start} From a kernel to its equation
+:label: ex-ss-kernel
+```
+Somebody gives you only the mixing, $x_t = a(t)\, x_0 + b(t)\, \varepsilon$.
+Write `equation_of(scale, std, t)`, which returns $f(t)$ and $g^2(t)$ of an SDE with this kernel, for functions `scale`, `std` and a tensor of times; `time_derivative(function, t)` is at hand.
+For which pairs of functions is there no such SDE?
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def equation_of(scale, std, t):
+    return None
+
+
+# %% tags=["check"]
+def check_kernel(answer):
+    if answer(vp.scale, vp.std, some_times) is None:
+        return print("not yet")
+    for name, sde in {**PATHS, "VE": ve}.items():
+        f, g2 = answer(sde.scale, sde.std, some_times)
+        checks.close(f"{name}: f", f, sde.rate(some_times), atol=1e-10)
+        checks.close(f"{name}: g^2", g2, sde.g2(some_times), rtol=1e-9, atol=1e-10)
+    return print("right")
+
+
+check_kernel(equation_of)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-ss-kernel
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def equation_of(scale, std, t):
+    f = time_derivative(scale, t) / scale(t)
+    variance_rate = time_derivative(lambda t: std(t) ** 2, t)
+    return f, variance_rate - 2 * f * std(t) ** 2
+
+
+check_kernel(equation_of)
+
+# %% [markdown]
+r"""
+These are the two lines of {eq}`eq-ss-moments`, solved for $f$ and $g^2$.
+$g^2$ must not be negative: $g^2 = a^2\, \mathrm{d}(b^2 / a^2) / \mathrm{d}t$, so that the ratio of noise to signal must never fall.
+The discrete chain is the case $a^2 = \prod (1 - \beta_k)$; with $1 - \beta\, \mathrm{d}t$ for each factor it gives VP.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} The likelihood of a Gaussian, by hand
+:label: ex-ss-gaussian
+```
+For data $N(m, v)$ the velocity of the probability-flow ODE is linear in $x$, and no automatic differentiation is needed.
+Write `gaussian_log_prob(x, m, v, num_steps)`, for one number `x`: follow the point from $t = 0$ to $t = 1$ with Euler steps at the middle of each interval ($x \leftarrow x + h\, u(x, t + h/2)$ is good enough), add up $h\, \nabla \cdot u$, and finish with the exact $p_1$.
+The functions `vp.rate`, `vp.g2`, `vp.scale`, `vp.std` take tensors.
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def gaussian_log_prob(x, m, v, num_steps):
+    return None
+
+
+# %% tags=["check"]
+def check_gaussian(answer):
+    if answer(1.4, 0.5, 0.36, 10) is None:
+        return print("not yet")
+    errors = [
+        abs(float(answer(1.4, 0.5, 0.36, n)) + 1.533112909) for n in (1_000, 2_000)
+    ]
+    checks.at_most("N(0.5, 0.36) at 1.4, 2,000 steps: error", errors[1], 5e-3)
+    checks.at_least(
+        "1,000 over 2,000 steps: ratio of the errors", errors[0] / errors[1], 1.8
+    )
+    narrow_one = -0.5 * math.log(2 * math.pi * 0.04) - 0.5 * 0.3**2 / 0.04
+    checks.close(
+        "N(-1, 0.04) at -0.7",
+        float(answer(-0.7, -1.0, 0.04, 4_000)),
+        narrow_one,
+        atol=2e-2,
+    )
+    return print("right")
+
+
+check_gaussian(gaussian_log_prob)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-ss-gaussian
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def gaussian_log_prob(x, m, v, num_steps):
+    def moments(t):
+        return m * vp.scale(t), v * vp.scale(t) ** 2 + vp.std(t) ** 2
+
+    total, h = 0.0, 1 / num_steps
+    for k in range(num_steps):
+        t = torch.tensor((k + 0.5) * h)
+        mean, variance = moments(t)
+        slope = vp.g2(t) / (2 * variance)  # of -g^2 s / 2
+        total = total + h * (vp.rate(t) + slope)
+        x = x + h * (vp.rate(t) * x + slope * (x - mean))
+    mean, variance = moments(torch.tensor(1.0))
+    at_end = -0.5 * (torch.log(2 * math.pi * variance) + (x - mean) ** 2 / variance)
+    return at_end + total
+
+
+check_gaussian(gaussian_log_prob)
+
+# %% [markdown]
+r"""
+The divergence is $f + g^2 / (2 v_t)$, the same for every $x$: the flow stretches the whole line by one factor, and $\log p_0$ is $\log p_1$ at the stretched point plus the logarithm of that factor.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} Two training points
+:label: ex-ss-two-points
+```
+The training set is $\{-1, +1\}$ on a line.
+Write `denoise_two(x, std)`, the perfect denoiser of {eq}`eq-ss-empirical`, without a softmax.
+Where do the paths of the probability-flow ODE end, and at which noise is a path's choice made?
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def denoise_two(x, std):
+    return None
+
+
+# %% tags=["check"]
+def check_two_points(answer):
+    x = torch.linspace(-3, 3, 101)[:, None]
+    if answer(x, 0.5) is None:
+        return print("not yet")
+    pair = torch.tensor([[-1.0], [1.0]])
+    for std in (0.1, 0.5, 3.0):
+        checks.close(
+            f"noise {std}", answer(x, std), empirical_denoiser(x, pair, std), atol=1e-12
+        )
+    x, levels = (
+        20 * torch.linspace(-2, 2, 40)[:, None],
+        torch.logspace(math.log10(20), -3, 200),
+    )
+    for std, smaller in pairwise(levels):
+        denoised = answer(x, std)
+        x = denoised + (smaller / std) * (x - denoised)
+    checks.close("where the paths end: |x|", x.abs(), torch.ones(40, 1), atol=0.01)
+    return print("right")
+
+
+check_two_points(denoise_two)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-ss-two-points
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def denoise_two(x, std):
+    return torch.tanh(x / std**2)
+
+
+check_two_points(denoise_two)
+
+# %% [markdown]
+r"""
+$w_\pm \propto e^{\pm x / \sigma^2}$, so that $D = \tanh(x / \sigma^2)$, and every path ends at a training point.
+Near $x = 0$ the velocity in $\sigma$ is $(x - D) / \sigma \approx x\, (1 - 1/\sigma^2) / \sigma$: above $\sigma = 1$, half the distance of the points, the middle attracts; below it the middle repels, and the choice is made.
+For images this happens at a noise of the size of the distances between them: late for details, early for what tells a 0 from a 1.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+```{exercise-start} Better pairs
+:label: ex-ss-pairing
+```
+On a line, with data $N(m, v)$ and the straight path, pair the noise with the data in their order: $x_0 = m + \sqrt{v}\, \varepsilon$ (optimal transport).
+Write `paired_velocity(x, t, m, v)`, the velocity at $x$ of the flow that this pairing defines.
+The check takes one single Euler step from the noise.
+What is the velocity for independent pairs at $t = 1$, and where does its single step end?
+```{exercise-end}
+```
+"""
+
+
+# %% tags=["exercise"]
+def paired_velocity(x, t, m, v):
+    return None
+
+
+# %% tags=["check"]
+def check_pairing(answer):
+    x = torch.linspace(-2, 2, 21)
+    if answer(x, torch.tensor(1.0), 0.5, 0.36) is None:
+        return print("not yet")
+    one_step = x - answer(x, torch.tensor(1.0), 0.5, 0.36)
+    checks.close("one step: quantiles of the data", one_step, 0.5 + 0.6 * x, atol=1e-12)
+    t = torch.tensor(0.3)
+    on_the_way = 0.7 * (0.5 + 0.6 * x) + 0.3 * x
+    checks.close(
+        "the velocity of a pair never changes",
+        answer(on_the_way, t, 0.5, 0.36),
+        x - (0.5 + 0.6 * x),
+        atol=1e-12,
+    )
+    return print("right")
+
+
+check_pairing(paired_velocity)
+
+# %% [markdown]
+r"""
+````{solution-start} ex-ss-pairing
+:class: dropdown
+````
+"""
+
+
+# %% tags=["solution"]
+def paired_velocity(x, t, m, v):
+    # x = (1 - t) (m + sqrt(v) noise) + t noise, solved for the noise
+    noise = (x - (1 - t) * m) / ((1 - t) * v**0.5 + t)
+    return noise - (m + v**0.5 * noise)
+
+
+check_pairing(paired_velocity)
+
+# %% [markdown]
+r"""
+Each point of the way belongs to one pair, so that nothing is averaged and the paths are straight: one step is exact.
+Independent pairs give $u(x, 1) = x - m$, and one step ends at the mean for every $x$.
+In many dimensions the best pairing is found approximately, within each mini-batch {cite:p}`tong2024`, or by training again on the pairs that a first flow connects {cite:p}`liu2023`.
+````{solution-end}
+````
+"""
+
+# %% [markdown]
+r"""
+## What you can compute now
+
+1. The limit of small steps is {eq}`eq-ss-sde`; its kernels solve {eq}`eq-ss-moments`, its densities {eq}`eq-ss-fokker-planck`, to the last digits.
+2. The way back is the family {eq}`eq-ss-reverse`; {numref}`fig-ss-orders` has the price of each sampler, and DDIM is one of them, {eq}`eq-ss-ddim`.
+3. The exact log-likelihood is {eq}`eq-ss-likelihood`; {eq}`eq-ss-bound` is what a wrong score can cost the SDE, and not the ODE.
+4. The minimiser of the training loss is {eq}`eq-ss-empirical`, and it returns the training set ({numref}`fig-ss-memory`).
+5. Flow matching, {eq}`eq-ss-flow-matching`, learns the velocity of the same ODE, {eq}`eq-ss-velocity`; in our comparison the gain does not come from straight pairs ({numref}`fig-ss-flow`).
+6. The map is {numref}`fig-ss-map`, with the numbers of this build below it.
+
+There is no published number to compare with: the papers on this subject report CIFAR-10 and larger images, not the plane and not MNIST.
+Whether scores can be multiplied to combine models is a question for [the derivation](diffusion_derivation.ipynb): the score of a product is a sum only at $t = 0$.
+
+**Reading:** {cite:t}`songsde2021` for everything up to the likelihood; {cite:t}`karras2022` for the design of samplers, {cite:t}`kingma2021` for the bound in continuous time; {cite:t}`lipman2023`, {cite:t}`liu2023` and {cite:t}`albergo2023`, who found flow matching at the same time.
+"""
+
+# %%
+run.finish()

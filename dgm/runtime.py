@@ -201,8 +201,8 @@ def start(
     return run
 
 
-def recorded(lecture: str, profile: str | None = None) -> dict[str, float]:
-    """What another lecture has recorded in this profile: names and values, nothing where it has not run.
+def recorded(lecture: str, profile: str | None = None) -> dict[str, dict[str, Any]]:
+    """What a lecture has recorded: its metrics by name, as in the results file; nothing where it has not run.
 
     Args:
         lecture: its name, as in `notebooks/`.
@@ -211,4 +211,4 @@ def recorded(lecture: str, profile: str | None = None) -> dict[str, float]:
     path = build_folder() / (profile or profile_name()) / "results" / f"{lecture}.json"
     if not path.is_file():
         return {}
-    return {metric["name"]: metric["value"] for metric in json.loads(path.read_text())["metrics"]}
+    return {metric["name"]: metric for metric in json.loads(path.read_text())["metrics"]}

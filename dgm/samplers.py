@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from dgm.models.diffusion import noise_of, q_posterior
+from dgm.models import diffusion
 
 __all__ = ["annealed_langevin", "ddim", "ddpm", "langevin", "score_of"]
 
@@ -79,8 +79,9 @@ def ddpm(
         algorithm 2 with the smaller of its two variances.
     """
     for t in range(len(alphas_cumprod) - 1, 0, -1):
-        mean, variance = q_posterior(denoiser(x, t), x, t, alphas_cumprod)
-        x = mean + variance.sqrt() * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        mean, variance = diffusion.q_posterior(denoiser(x, t), x, t, alphas_cumprod)
+        xi = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        x = mean + variance.sqrt() * xi
         yield x
 
 
@@ -116,10 +117,11 @@ def ddim(
         x0 = denoiser(x, t)
         kept_t, kept_s = alphas_cumprod[t].to(x), alphas_cumprod[s].to(x)
         variance = eta**2 * (1 - kept_s) / (1 - kept_t) * (1 - kept_t / kept_s)
-        direction = (1 - kept_s - variance).clamp(min=0).sqrt() * noise_of(x, x0, t, alphas_cumprod)
-        x = kept_s.sqrt() * x0 + direction
+        noise = diffusion.noise_of(x, x0, t, alphas_cumprod)
+        x = kept_s.sqrt() * x0 + (1 - kept_s - variance).clamp(min=0).sqrt() * noise
         if eta > 0:
-            x = x + variance.sqrt() * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            xi = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            x = x + variance.sqrt() * xi
         yield x
 
 

@@ -791,7 +791,7 @@ $$
 \end{aligned}
 $$ (eq-em-score-matching)
 
-The bracket is the objective of *score matching*, $J = \langle \tfrac{1}{2} |s|^2 + \nabla \cdot s \rangle$ with $s = -\nabla E$.
+The bracket is the objective of *score matching*, $\mathcal{L} = \langle \tfrac{1}{2} |s|^2 + \nabla \cdot s \rangle$ with $s = -\nabla E$.
 It is half the mean squared distance of the scores but for a constant: in
 
 $$
@@ -801,7 +801,7 @@ $$
 $$
 
 the middle term is $-\int s \cdot \nabla p = \int p\, \nabla \cdot s$, by parts, if $p\, s$ vanishes far out.
-So $J$ needs neither $Z$ nor samples of the model.
+So $\mathcal{L}$ needs neither $Z$ nor samples of the model.
 
 We check it where all means are integrals: a double well $E = x^4/4 - \theta x^2/2$, for which $\mathbb{E}_\xi\, x'^2 = (x + \eta s)^2 + 2 \eta$ is exact.
 """
@@ -861,9 +861,9 @@ checks.close(
 # %% [markdown]
 r"""
 So contrastive divergence in the limit of small steps learns the score on the data.
-$J$ is a mean over data alone: places where there are none do not enter, and what the energy does there remains open.
+$\mathcal{L}$ is a mean over data alone: places where there are none do not enter, and what the energy does there remains open.
 Long chains go there.
-Score matching, and what to do about its second derivative, is the subject of a later lecture.
+Score matching, and what to do about its second derivative, is the subject of [a later lecture](score_matching.ipynb).
 """
 
 # %% [markdown]
@@ -1929,7 +1929,7 @@ check_score_matching(score_matching_loss)
 # %% [markdown]
 r"""
 The Laplacian takes one more backward pass for each dimension: two here, 784 for a digit.
-Denoising and sliced score matching, in a later lecture, avoid them {cite:p}`song2021`.
+Denoising and sliced score matching, in [a later lecture](score_matching.ipynb), avoid them {cite:p}`song2021`.
 ````{solution-end}
 ````
 """

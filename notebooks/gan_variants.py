@@ -1664,7 +1664,7 @@ r"""
 ## Pros and cons, each with a number
 
 Sampling takes one pass through the generator; a sampler with $n$ steps takes $n$ passes.
-Our 100 passes through the same network stand in for such a sampler until the chapters on diffusion bring a real one.
+Our 100 passes through the same network stand in for such a sampler until [the lecture on diffusion](diffusion_mnist.ipynb) brings a real one.
 A generator may be any differentiable network; it need not be invertible, as that of a flow must.
 Ours is not: the determinant of its Jacobian has both signs, so that it folds the plane, and no function from $x$ back to $z$ exists.
 Samples made from 20 latent variables, as those of [the GAN on MNIST](gan_mnist.ipynb), fill 20 of 784 dimensions, so that they have no density.

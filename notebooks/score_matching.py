@@ -95,7 +95,7 @@ def plane(across=8.0, up=4.0, num=41):
     )
 
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A thousand points of the density, and its score (arrows, drawn shorter by a square root). The arrows point to the nearer cloud and say nothing about how many points are in it.", "name": "fig-sm-problem"}, "image": {"alt": "Two round clouds of dots side by side, the left one four times as dense. Arrows everywhere point towards the centre of the nearer cloud. Both sides look alike, only that the border between them lies a little to the right of the middle."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A thousand points of the density, and its score (arrows; drawn is the square root of their length). The arrows point to the nearer cloud and say almost nothing about how many points are in it: only the place of the border between the clouds knows.", "name": "fig-sm-problem"}, "image": {"alt": "Two round clouds of dots side by side, the left one four times as dense. Arrows everywhere point towards the centre of the nearer cloud. Both sides look alike, but the border between them lies a little to the right of the middle."}}
 fig, ax = plt.subplots(figsize=(7.0, 3.6))
 ax.plot(*mixture.sample(1_000).T, ".", color=plotting.COLOURS[5], markersize=3)
 spots = torch.cartesian_prod(
@@ -113,8 +113,10 @@ r"""
 | $s(x) = \nabla_x \log p(x)$ | `score` | the score; $s_\theta$ of a model, $s_\sigma$ of $p_\sigma$ |
 | $J = \nabla s$, $\nabla \cdot s = \mathrm{tr}\, J$ | `divergence` | Jacobian of the score, and its trace |
 | $F(p \,\Vert\, q)$ | `fisher` | Fisher divergence |
-| $\sigma$, $p_\sigma$ | `std`, `diffused` | size of the noise; density of $\tilde x = x + \sigma \xi$ |
-| $\xi$ | `noise` | standard normal numbers |
+| $\mathcal{L}(\theta)$, $\mathcal{L}_\sigma(\theta)$ | `implicit_loss`, `dsm_loss` | objective of implicit, of denoising score matching |
+| $\sigma$, $p_\sigma$ | `std`, `diffused` | size of the noise; density of $\tilde x = x + \sigma \epsilon$ |
+| $\epsilon$ | `noise` | noise in a datum, standard normal |
+| $\xi$ | | fresh noise of a Langevin step, standard normal |
 | $\sigma_1 > \dots > \sigma_L$ | `STDS` | noise scales |
 | $\lambda(\sigma)$ | | weight of a noise scale in the loss |
 | $\eta$ | `step_size` | step size of Langevin |
@@ -160,6 +162,12 @@ checks.close(
     "and against automatic differentiation",
     mixture.score(points),
     score_of(lambda x: -mixture.log_prob(x))(points),
+    atol=1e-12,
+)
+checks.close(
+    "the border of the clouds, where both pull alike, is at (log 4) / 8",
+    mixture.responsibilities(torch.tensor([[math.log(4) / 8, 1.0]]))[0],
+    torch.full((2,), 0.5),
     atol=1e-12,
 )
 A = torch.tensor([[2.0, 0.6], [0.6, 1.0]], requires_grad=True)
@@ -318,12 +326,12 @@ If the boundary term is zero, then {cite:p}`hyvarinen2005`
 
 $$
 \begin{aligned}
-F(p_\text{data} \,\Vert\, p_\theta) &= I(\theta) + \tfrac{1}{2}\, \mathbb{E} |s_\text{data}|^2 , \\
-I(\theta) &= \mathbb{E} \bigl[ \tfrac{1}{2} |s_\theta(x)|^2 + \nabla \cdot s_\theta(x) \bigr] .
+F(p_\text{data} \,\Vert\, p_\theta) &= \mathcal{L}(\theta) + \tfrac{1}{2}\, \mathbb{E} |s_\text{data}|^2 , \\
+\mathcal{L}(\theta) &= \mathbb{E} \bigl[ \tfrac{1}{2} |s_\theta(x)|^2 + \nabla \cdot s_\theta(x) \bigr] .
 \end{aligned}
 $$ (eq-sm-implicit)
 
-$I$ is a mean over data, without $Z$ and without samples of the model.
+$\mathcal{L}$ is a mean over data, without $Z$ and without samples of the model.
 The first term wants a flat density, the second one that curves down at the data.
 """
 
@@ -341,6 +349,7 @@ def divergence(score, x):
     return total
 
 
+# %%
 def implicit_loss(score, x):
     """|s|^2 / 2 + div s, one number per example."""
     return 0.5 * score(x).square().sum(1) + divergence(score, x)
@@ -354,7 +363,7 @@ MODELS = {  # three scores on the line
 
 # %% [markdown]
 r"""
-Three models, one data density with two wells: the difference of $F$ and $I$ must be the same number, half the mean square of the score of the data.
+Three models, one data density with two wells: the difference of $F$ and $\mathcal{L}$ must be the same number, half the mean square of the score of the data.
 """
 
 # %% tags=["check"]
@@ -371,9 +380,9 @@ for name, s in MODELS.items():
     )
     distance = 0.5 * integral(p_line * (s_line - slope) ** 2)
     implicit = integral(p_line * implicit_loss(s, line[:, None]).detach())
-    checks.close(f"{name}: F - I", distance - implicit, half_square, atol=1e-9)
+    checks.close(f"{name}: F - L", distance - implicit, half_square, atol=1e-9)
     checks.unbiased(
-        f"{name}: I as a mean over data", implicit_loss(s, draws).detach(), implicit
+        f"{name}: L as a mean over data", implicit_loss(s, draws).detach(), implicit
     )
 jacobian = torch.func.vmap(torch.func.jacrev(lambda x: mixture.score(x[None])[0]))
 checks.close(
@@ -391,9 +400,9 @@ What must vanish is $p_\text{data}\, s_\theta$, on the whole boundary.
 ```
 
 The boundary term has teeth.
-Waiting times have the density $e^{-x}$ on $x > 0$, a model of them is $\lambda e^{-\lambda x}$ with the score $-\lambda$.
-Then $I = \frac{1}{2} \lambda^2$ has its minimum at $\lambda = 0$, and the truth is $\lambda = 1$.
-At $x = 0$ the density jumps, and $[p_\text{data}\, s] = 0 - 1 \cdot (-\lambda) = \lambda$ is what is missing.
+Waiting times have the density $e^{-x}$ on $x > 0$, a model of them is $r\, e^{-r x}$ with the score $-r$.
+Then $\mathcal{L} = \frac{1}{2} r^2$ has its minimum at $r = 0$, and the truth is $r = 1$.
+At $x = 0$ the density jumps, and $[p_\text{data}\, s] = 0 - 1 \cdot (-r) = r$ is what is missing.
 {ref}`ex-sm-boundary` repairs it.
 """
 
@@ -403,12 +412,13 @@ waits, weights = map(torch.from_numpy, np.polynomial.laguerre.laggauss(40))
 
 
 def exponential_terms(score):
-    """Fisher divergence, I, and the boundary term of data from exp(-x)."""
+    """Fisher divergence, L, and the boundary term of data from exp(-x)."""
     fisher_term = 0.5 * weights @ (score(waits) + 1) ** 2
     implicit_term = weights @ implicit_loss(score, waits[:, None]).detach()
     return fisher_term, implicit_term, -score(torch.zeros(1))[0]
 
 
+objectives = {}
 for name, s in (
     ("rate 0", lambda x: -0.0 * x),
     ("rate 1, the truth", lambda x: -1.0 + 0.0 * x),
@@ -417,12 +427,20 @@ for name, s in (
 ):
     distance, implicit, boundary = exponential_terms(s)
     checks.close(
-        f"waiting times, {name}: F = I - [p s] + 1/2",
+        f"waiting times, {name}: F = L - [p s] + 1/2",
         distance,
         implicit - boundary + 0.5,
         atol=1e-10,
     )
-    print(f"    F = {distance:.3f}, I = {implicit:.3f}")
+    print(f"    F = {distance:.3f}, L = {implicit:.3f}")
+    objectives[name] = implicit
+del objectives["half a parabola"]
+checks.ordered("without the boundary term L prefers the wrong rate", objectives)
+checks.at_least(
+    "L of the truth, above that of rate 0",
+    objectives["rate 1, the truth"] - objectives["rate 0"],
+    0.5 - 1e-10,
+)
 
 # %% [markdown]
 r"""
@@ -430,10 +448,10 @@ r"""
 
 **Where the score is linear in the parameters, score matching is a system of linear equations.**
 Let $f_\theta(x) = \theta \cdot \phi(x)$ with functions $\phi_k$, as for every exponential family.
-Then $s = \sum_k \theta_k \nabla \phi_k$, and $I$ is a parabola in $\theta$ with its minimum where
+Then $s = \sum_k \theta_k \nabla \phi_k$, and $\mathcal{L}$ is a parabola in $\theta$ with its minimum where
 
 $$
-\mathbb{E} \bigl[ \nabla \phi_k \cdot \nabla \phi_l \bigr]\, \theta_l = - \mathbb{E} \bigl[ \nabla^2 \phi_k \bigr] .
+\sum_l \underbrace{\mathbb{E} \bigl[ \nabla \phi_k \cdot \nabla \phi_l \bigr]}_{G_{kl}}\, \theta_l + \underbrace{\mathbb{E} \bigl[ \nabla^2 \phi_k \bigr]}_{c_k} = 0 .
 $$ (eq-sm-linear)
 
 For $\phi = (x, x^2, x^3, x^4)$ nobody has $Z(\theta)$ in closed form, and nobody needs it.
@@ -442,13 +460,17 @@ For a Gaussian, $s = -A (x - m)$, the answer is $A = C^{-1}$ with $C$ the covari
 
 
 # %%
-def fit_quartic(x, weight):
-    """theta of exp(theta . (x, x^2, x^3, x^4)), from points x with weights."""
+def quartic_equation(x, weight):
+    """G and c for exp(theta . (x, x^2, x^3, x^4)), from points x with weights."""
     powers = torch.arange(1, 5)
     slopes = powers * x[:, None] ** (powers - 1)
     curvatures = powers * (powers - 1) * x[:, None] ** (powers - 2).clamp(min=0)
-    gram = (slopes * weight[:, None]).T @ slopes
-    return torch.linalg.solve(gram, -(weight @ curvatures))
+    return (slopes * weight[:, None]).T @ slopes, weight @ curvatures
+
+
+def fit_quartic(x, weight):
+    G, c = quartic_equation(x, weight)
+    return torch.linalg.solve(G, -c)
 
 
 truth = torch.tensor([0.2, 1.0, -0.1, -0.5])
@@ -467,22 +489,24 @@ def gaussian_loss(A):
 checks.close(
     "four parameters from the density", fit_quartic(inner, p_quartic), truth, atol=1e-8
 )
-groups = torch.stack(
-    [
-        fit_quartic(inner[rows], torch.full((len(rows),), 1 / len(rows)))
-        for rows in torch.multinomial(p_quartic, 64 * 10_000, True).split(10_000)
-    ]
+# The solution of an equation with noise in it is biased; G theta + c is not.
+sampled = inner[torch.multinomial(p_quartic, 64 * 10_000, True)]
+left_side = []
+for x in sampled.split(10_000):
+    G, c = quartic_equation(x, torch.full_like(x, 1 / len(x)))
+    left_side.append(G @ truth + c)
+checks.unbiased(
+    "G theta + c of 64 samples of 10,000, at the truth",
+    torch.stack(left_side),
+    torch.zeros(4),
 )
-checks.at_most(
-    "the same from 64 samples of 10,000, errors of the medians",
-    (groups.median(0).values - truth).abs() / (1.2533 * groups.std(0) / 8),
-    5,
-)
+everything = torch.full_like(sampled, 1 / len(sampled))
+print("theta from all of them:", fit_quartic(sampled, everything).tolist())
 A = torch.linalg.inv(covariance).requires_grad_(True)
 (gradient,) = torch.autograd.grad(gaussian_loss(A), A)
 # A sum over the data rounds to about 1e-16 times the largest of the terms.
 checks.close(
-    "gradient of I at the inverse covariance", gradient, torch.zeros(3, 3), atol=1e-9
+    "gradient of L at the inverse covariance", gradient, torch.zeros(3, 3), atol=1e-9
 )
 A = covariance.clone().requires_grad_(True)
 (gradient,) = torch.autograd.grad(gaussian_loss(A), A)
@@ -490,8 +514,8 @@ checks.at_least("and elsewhere", gradient.norm(), 0.1)
 
 # %% [markdown]
 r"""
-Models with a known density, autoregressive ones and flows, can be trained in this way as well: their score comes by automatic differentiation.
-It is rarely a good idea.
+Models with a known density, autoregressive ones and flows, can be trained in this way as well, since their score comes by automatic differentiation.
+It costs precision.
 Take a flow with one parameter, $z = \sinh(b\, \mathrm{arsinh}\, x)$ with $z \sim N(0, 1)$ and
 
 $$
@@ -589,8 +613,18 @@ $$
 $$ (eq-sm-trace)
 
 and $v^\top J = \nabla_x (v \cdot s)$ is the gradient of one number.
-Put into {eq}`eq-sm-implicit` this is *sliced score matching* {cite:p}`song2020sliced`.
-Its price is variance.
+Look at both scores along $v$ only, and the Fisher divergence is the *sliced* one {cite:p}`song2020sliced`,
+
+$$
+\begin{aligned}
+F &= \tfrac{1}{2}\, \mathbb{E}_{x, v} \bigl[ (v \cdot s_\theta - v \cdot s_\text{data})^2 \bigr] , \\
+\mathcal{L}(\theta) &= \mathbb{E}_{x, v} \bigl[ \tfrac{1}{2} (v \cdot s_\theta)^2 + v^\top J\, v \bigr] ,
+\end{aligned}
+$$ (eq-sm-sliced)
+
+the same numbers as before, because $\mathbb{E}_v (v \cdot s)^2 = |s|^2$.
+Since $|s|^2$ costs nothing, we put it in place of $(v \cdot s)^2$, as in the form of the same paper "with variance reduction".
+The price of a random direction is variance.
 Only the symmetric part $S = \frac{1}{2} (J + J^\top)$ enters $v^\top J v$, and
 
 $$
@@ -618,6 +652,7 @@ def sliced_divergence(score, x, v):
     return (pulled * v).sum(1)
 
 
+# %%
 def sliced_loss(score, x, v):
     return 0.5 * score(x).square().sum(1) + sliced_divergence(score, x, v)
 
@@ -647,6 +682,21 @@ for name, v in (("normal", normal_v), ("signs", sign_v)):
 checks.close(
     "divergence, 6 passes", divergence(free, spot[None])[0], J.trace(), atol=1e-12
 )
+few = mixture.sample(P.num_draws)
+v = torch.randn_like(few)
+wider = mixture.diffused(1.0, 1.0).score  # a wrong model of the mixture
+gap = wider(few) - mixture.score(few)
+checks.unbiased(
+    "sliced Fisher divergence, minus the whole",
+    ((v * gap).sum(1).square() - gap.square().sum(1)) / 2,
+    0.0,
+)
+along = 0.5 * (v * wider(few)).sum(1).square() + sliced_divergence(wider, few, v)
+checks.unbiased(
+    "sliced loss, both terms along v, minus L",
+    (along - implicit_loss(wider, few)).detach(),
+    0.0,
+)
 s = MODELS["quartic"]
 checks.close(
     "on a line with signs the slice is the whole",
@@ -667,11 +717,13 @@ dims = (2, 8, 32, 128) if run.profile == "smoke" else (2, 8, 32, 128, 512)
 
 
 def milliseconds(work, *arguments):
-    """Of the second call; the first one warms up."""
-    work(*arguments)
-    started = time.perf_counter()
-    work(*arguments)
-    return 1e3 * (time.perf_counter() - started)
+    """Of the fastest of four calls: others may use the machine too."""
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        work(*arguments)
+        times.append(time.perf_counter() - started)
+    return 1e3 * min(times)
 
 
 cost = {"exact, d passes": [], "sliced, one pass": []}
@@ -680,7 +732,7 @@ for dim in dims:
     cost["exact, d passes"].append(milliseconds(divergence, wide, x))
     cost["sliced, one pass"].append(milliseconds(sliced_divergence, wide, x, x))
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Time for the divergence of a network at 32 points, against the number of dimensions, as measured in this run.", "name": "fig-sm-cost"}, "image": {"alt": "Two lines on logarithmic axes. The exact divergence rises in proportion to the number of dimensions or faster, by more than a factor of a hundred; the sliced one hardly rises."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Time for the divergence of a network at 32 points, against the number of dimensions, as measured in this run.", "name": "fig-sm-cost"}, "image": {"alt": "Two lines on logarithmic axes. The exact divergence rises about in proportion to the number of dimensions; the sliced one rises much less."}}
 fig, ax = plt.subplots()
 for name, values in cost.items():
     ax.loglog(dims, values, "o-", label=name)
@@ -692,14 +744,14 @@ r"""
 ## Denoising score matching
 
 **Add noise to a datum and predict the noise: on average this is the score of the noisy density, and no derivative of the network in $x$ is needed {cite:p}`vincent2011`.**
-Let $\tilde x = x + \sigma \xi$, with the density $p_\sigma(\tilde x) = \int p(x)\, N(\tilde x; x, \sigma^2 I)\, \mathrm{d}x$.
-The score of the kernel is known, $\nabla_{\tilde x} \log N(\tilde x; x, \sigma^2 I) = -(\tilde x - x) / \sigma^2 = -\xi / \sigma$.
+Let $\tilde x = x + \sigma \epsilon$, with the density $p_\sigma(\tilde x) = \int p(x)\, N(\tilde x; x, \sigma^2 I)\, \mathrm{d}x$.
+The score of the kernel is known, $\nabla_{\tilde x} \log N(\tilde x; x, \sigma^2 I) = -(\tilde x - x) / \sigma^2 = -\epsilon / \sigma$.
 Its mean over the $x$ that may have led to $\tilde x$ is the score that we want:
 
 $$
 \begin{aligned}
 \nabla \log p_\sigma(\tilde x) &= \frac{1}{p_\sigma(\tilde x)} \int p(x)\, \nabla_{\tilde x} N(\tilde x; x, \sigma^2 I)\, \mathrm{d}x \\
-&= \mathbb{E} \Bigl[ -\frac{\xi}{\sigma} \,\Big|\, \tilde x \Bigr] .
+&= \mathbb{E} \Bigl[ -\frac{\epsilon}{\sigma} \,\Big|\, \tilde x \Bigr] .
 \end{aligned}
 $$ (eq-sm-conditional)
 
@@ -708,7 +760,7 @@ So in
 
 $$
 \begin{aligned}
-D_\sigma(\theta) &= \tfrac{1}{2}\, \mathbb{E}_{x, \xi} \Bigl| s_\theta(x + \sigma \xi) + \frac{\xi}{\sigma} \Bigr|^2 \\
+\mathcal{L}_\sigma(\theta) &= \tfrac{1}{2}\, \mathbb{E}_{x, \epsilon} \Bigl| s_\theta(x + \sigma \epsilon) + \frac{\epsilon}{\sigma} \Bigr|^2 \\
 &= F(p_\sigma \,\Vert\, p_\theta) + \underbrace{\tfrac{1}{2} \Bigl( \frac{d}{\sigma^2} - \mathbb{E}_{p_\sigma} |s_\sigma|^2 \Bigr)}_{\text{floor, without } \theta}
 \end{aligned}
 $$ (eq-sm-denoising)
@@ -724,7 +776,7 @@ What is learned is exactly $\nabla \log p_\sigma$; and small noise is where the 
 
 # %%
 def dsm_objective(score, data, std):
-    """D_sigma by quadrature over x and xi, for data on the line."""
+    """The denoising loss by quadrature over x and noise, for data on the line."""
     x, noise = torch.linspace(-7, 7, 281), torch.linspace(-9, 9, 181)
     p_x = torch.softmax(data.log_prob(x[:, None]), 0)
     p_noise = torch.softmax(-0.5 * noise**2, 0)
@@ -754,31 +806,33 @@ for std in (0.3, 1.0):
     for name, s in MODELS.items():
         distance = 0.5 * integral(p_blurred * (s(line) - s_blurred) ** 2)
         checks.close(
-            f"noise {std}, {name}: D - F(p_sigma)",
+            f"noise {std}, {name}: loss - F(p_sigma)",
             dsm_objective(s, wells, std) - distance,
             dsm_floor(wells, std),
             atol=1e-9,
         )
     best = dsm_objective(on_line(blurred), wells, std)
     checks.close(
-        f"noise {std}: D of the score of p_sigma is the floor",
+        f"noise {std}: loss of the score of p_sigma is the floor",
         best,
         dsm_floor(wells, std),
         atol=1e-9,
     )
     of_p = dsm_objective(on_line(wells), wells, std)
-    checks.at_least(f"noise {std}: D of the score of p, above it", of_p - best, 0.01)
+    checks.at_least(f"noise {std}: loss of the score of p, above it", of_p - best, 0.01)
 
 # %% [markdown]
 r"""
 For data from $N(0, 1)$ the floor is $\frac{1}{2} \bigl( 1/\sigma^2 - 1/(1 + \sigma^2) \bigr)$.
-It grows without limit as $\sigma \to 0$ ({numref}`fig-sm-floor`): the target $-\xi/\sigma$ is then nearly all noise, and a batch says little about its mean.
+It grows without limit as $\sigma \to 0$ ({numref}`fig-sm-floor`): the target $-\epsilon/\sigma$ is then nearly all noise, and a batch says little about its mean.
 A loss over many $\sigma$ would be a loss of the smallest one.
-The weight $\lambda(\sigma) = \sigma^2$ makes all scales alike, with $\sigma s_\theta$ predicting $-\xi$:
+With the weight $\lambda(\sigma) = \sigma^2$ the target has the size one at every scale: $\sigma s_\theta$ predicts $-\epsilon$,
 
 $$
-\sigma^2 \cdot \tfrac{1}{2} \Bigl| s_\theta + \frac{\xi}{\sigma} \Bigr|^2 = \tfrac{1}{2} \bigl| \sigma s_\theta + \xi \bigr|^2 .
+\sigma^2 \cdot \tfrac{1}{2} \Bigl| s_\theta + \frac{\epsilon}{\sigma} \Bigr|^2 = \tfrac{1}{2} \bigl| \sigma s_\theta + \epsilon \bigr|^2 ,
 $$ (eq-sm-weight)
+
+and the floor is at most $d/2$.
 """
 
 # %%
@@ -807,7 +861,7 @@ r"""
 ## Tweedie's formula
 
 **The score of the noisy density is the best denoiser.**
-Since $x = \tilde x - \sigma \xi$, equation {eq}`eq-sm-conditional` read for $x$ says {cite:p}`efron2011`
+Since $x = \tilde x - \sigma \epsilon$, equation {eq}`eq-sm-conditional` read for $x$ says {cite:p}`efron2011`
 
 $$
 \mathbb{E} [x \mid \tilde x] = \tilde x + \sigma^2\, \nabla \log p_\sigma(\tilde x) .
@@ -877,9 +931,9 @@ With one scale in the list this is denoising score matching; with many it is the
 
 # %%
 class ScoreNetwork(nn.Module):
-    def __init__(self, dim, hidden_dim=128, data_std=4.0):
+    def __init__(self, dim, hidden_dim=128, data_size=4.0):
         super().__init__()
-        self.data_std = data_std
+        self.data_size = data_size
         self.layers = nn.Sequential(
             *(nn.Linear(dim + 1, hidden_dim), nn.SiLU()),
             *(nn.Linear(hidden_dim, hidden_dim), nn.SiLU()),
@@ -889,12 +943,12 @@ class ScoreNetwork(nn.Module):
 
     def forward(self, x, std):
         std = torch.as_tensor(std, dtype=x.dtype, device=x.device).expand(len(x), 1)
-        scaled = x / (self.data_std**2 + std**2).sqrt()
+        scaled = x / (self.data_size**2 + std**2).sqrt()
         return self.layers(torch.cat([scaled, std.log()], 1)) / std
 
 
 def dsm_loss(score, x, std, noise):
-    """|sigma s(x + sigma xi, sigma) + xi|^2 / 2, one number per example."""
+    """|sigma s(x + sigma noise, sigma) + noise|^2 / 2, one number per example."""
     return 0.5 * (std * score(x + std * noise, std) + noise).square().sum(1)
 
 
@@ -912,6 +966,55 @@ def train(network, loss_of, data, stds, num_steps, *, batch_size=512, rate=2e-3)
         optimiser.step()
         yield loss.item()
 
+
+# %% [markdown]
+r"""
+Before it trains anything, the loop is watched: what it hands to the loss, and its learning rate.
+Where the gradient is always one, a step of Adam is minus the rate, so that the weight itself tells it.
+"""
+
+# %% tags=["check"]
+seen_by_loss = []
+
+
+def watching_loss(network, x, std, noise):
+    seen_by_loss.append((network.weight.item(), x, std, noise))
+    return network.weight * torch.ones(len(x))
+
+
+lever = nn.Linear(1, 1, bias=False)
+rows, three = torch.randn(50, 3), torch.tensor([4.0, 2.0, 1.0])
+for _ in train(lever, watching_loss, rows, three, 4, batch_size=3_000):
+    pass
+weights_seen, x, std, noise = zip(*seen_by_loss, strict=True)
+x, std, noise = torch.cat(x), torch.cat(std), torch.cat(noise)
+checks.close(
+    "training: every x is a datum", torch.cdist(x, rows).amin(1).max(), 0, atol=1e-6
+)
+as_often = torch.full((3,), 1 / 3)
+checks.unbiased("training: scales equally often", (std == three) * 1.0, as_often)
+checks.unbiased("training: mean of the noise", noise, torch.zeros(3))
+checks.unbiased(
+    "training: its covariance", noise[:, :, None] * noise[:, None], torch.eye(3)
+)
+checks.close(
+    "training: learning rate of the first steps of four",
+    [a - b for a, b in pairwise(weights_seen)],
+    [2e-3, 1.5e-3, 1e-3],
+    rtol=1e-6,
+)
+
+# %% tags=["check"]
+constant = ScoreNetwork(2).requires_grad_(False)
+constant.layers[-1].weight.zero_()
+constant.layers[-1].bias.fill_(1.0)
+stds = torch.tensor([[0.5], [4.0]])
+checks.close(
+    "network: what the layers return is divided by sigma",
+    constant(torch.randn(2, 2), stds),
+    (1 / stds).expand(2, 2),
+    atol=1e-12,
+)
 
 # %% [markdown]
 r"""
@@ -974,20 +1077,25 @@ checks.unbiased(
     0.0,
 )
 if run.profile != "smoke":
-    checks.at_most("sigma^2 times Fisher divergence", distance.mean(), 0.02)
+    # The score 0 has the loss 1, so that 1 - floor is all that can be learned.
+    missing = distance.mean() / (1 - weighted_floor(SMALL))
+    checks.at_most("share of the score that is not learned", missing, 0.03)
+    gap = mixture.score(noisy) - exact_score(noisy, SMALL)
+    of_p = 0.5 * SMALL**2 * gap.square().sum(1).mean()
+    checks.at_most("nearer than the score of p", distance.mean(), of_p)
 
 # %% [markdown]
 r"""
-Sliced score matching on the noisy points learns the same field without being told the noise: {eq}`eq-sm-denoising` and {eq}`eq-sm-implicit` are the same Fisher divergence but for a constant.
-Its loss needs a gradient in $x$ inside the gradient in $\theta$, and a step takes longer.
-The minimum of the weighted loss is known here too: it is $-\frac{1}{2} \sigma^2\, \mathbb{E} |s_\sigma|^2$, which by {eq}`eq-sm-denoising` is the floor minus $d/2$.
-Which of the two comes nearer in the same number of steps is a matter of noise: that of the target $-\xi/\sigma$ in one, that of the slices, {eq}`eq-sm-trace-variance`, in the other.
+Sliced score matching on the noisy points learns the same field without being told which noise was added: {eq}`eq-sm-denoising` and {eq}`eq-sm-implicit` are the same Fisher divergence but for a constant.
+Its loss needs a gradient in $x$ inside the gradient in $\theta$.
+The minimum of the weighted loss is known here too: it is $-\frac{1}{2} \sigma^2\, \mathbb{E} |s_\sigma|^2$, which by {eq}`eq-sm-denoising` is the weighted floor minus $d/2$.
+Which of the two comes nearer in the same number of steps is a matter of noise: that of the target $-\epsilon/\sigma$ in one, that of the slices, {eq}`eq-sm-trace-variance`, in the other.
 """
 
 
 # %%
 def noisy_sliced_loss(score, x, std, noise):
-    """sigma^2 times the sliced loss at x + sigma xi, one number per example."""
+    """sigma^2 times the sliced loss at x + sigma noise, one number per example."""
     noisy = x + std * noise
     signs = torch.randint(0, 2, x.shape, device=x.device).to(x.dtype) * 2 - 1
     loss = sliced_loss(lambda y: score(y, std), noisy, signs)
@@ -1002,18 +1110,20 @@ print(f"sigma^2 times Fisher divergence, sliced:    {sliced_distance.mean():.5f}
 
 # %% tags=["check"]
 checks.unbiased(
-    "sliced loss of the exact score, against floor - d / 2",
+    "sliced loss of the exact score, against weighted floor - d / 2",
     noisy_sliced_loss(exact_score, test, SMALL, noise).detach(),
     weighted_floor(SMALL) - 1.0,
 )
 if run.profile != "smoke":
-    checks.at_most("sliced: sigma^2 Fisher divergence", sliced_distance.mean(), 0.02)
+    missing = sliced_distance.mean() / (1 - weighted_floor(SMALL))
+    checks.at_most("sliced: share of the score not learned", missing, 0.03)
 
 # %% [markdown]
 r"""
 ## Which vector fields are scores
 
 **A network can return any vectors; the gradient of a log-density cannot be any field.**
+A field $s_\theta$ that is fitted by the Fisher divergence is called a *score-based model*; models with a density are such models too, through the gradient of it, but not every field is the gradient of something.
 Six statements, each with its cell:
 
 1. it is *conservative*: $\partial_i s_j = \partial_j s_i$, a symmetric Jacobian, no curl;
@@ -1028,7 +1138,7 @@ Six statements, each with its cell:
 It need not be positive or normalised; it must be a gradient, and of the right kind.
 ```
 
-Statements 3 and 4 are shown above.
+Statements 3 and 4 are shown above, and 6 with them: the score of $f$ alone was that of the normalised density.
 To these comes one of economy: $s_\theta$, and for {eq}`eq-sm-implicit` its divergence, must be cheap.
 
 **The curl.**
@@ -1040,7 +1150,7 @@ $$ (eq-sm-solenoidal)
 
 because $\nabla s$ is symmetric and $A$ antisymmetric ({numref}`fig-sm-rotation`).
 So the field $s + A s$ leaves $p$ stationary under Langevin motion, and is no score.
-Every objective above sees it: $I$ grows by $\frac{1}{2} \mathbb{E} |A s|^2$.
+Every objective above sees it: $\mathcal{L}$ grows by $\frac{1}{2} \mathbb{E} |A s|^2$.
 """
 
 
@@ -1091,7 +1201,7 @@ checks.close(
 )
 change = implicit_loss(with_turn, fine) - implicit_loss(mixture.score, fine)
 checks.close(
-    "I(s + A s) - I(s)",
+    "L(s + A s) - L(s)",
     mass @ change.detach(),
     0.5 * mass @ turned(fine).square().sum(1),
     atol=1e-9,
@@ -1111,7 +1221,8 @@ _ = axes[0].set(ylabel="$x_2$")
 
 # %% [markdown]
 r"""
-A chain with the turned field on $N(0, I)$ is $x \to B x + \sqrt{2 \eta}\, \xi$ with $B = I - \eta (I + \gamma A)$ and $B B^\top = \bigl( (1 - \eta)^2 + \eta^2 \gamma^2 \bigr) I$, so that its variance is
+A chain with the turned field on $N(0, I)$, in the plane with $A$ the turn by 90 degrees, is $x \to B x + \sqrt{2 \eta}\, \xi$ with $B = I - \eta (I + \gamma A)$.
+Because $A = -A^\top$ and $A A^\top = I$, $B B^\top = \bigl( (1 - \eta)^2 + \eta^2 \gamma^2 \bigr) I$; for $\eta\, (1 + \gamma^2) < 2$ the chain is stable, and its variance is
 
 $$
 v = \frac{2}{2 - \eta\, (1 + \gamma^2)} ,
@@ -1135,7 +1246,7 @@ checks.unbiased(
 r"""
 A free network has some curl, trained or not.
 The gradient of a network with one output has none, by construction: $s_\theta = \nabla f_\theta$, at the price of one more backward pass in each step of training and of sampling.
-Most programs live with the curl, which is small where there are data ({numref}`fig-sm-curl`).
+Most programs live with the curl, which is small where there are data, and larger elsewhere ({numref}`fig-sm-curl`).
 """
 
 # %%
@@ -1165,8 +1276,13 @@ checks.at_least("while its Jacobian is not zero", J.abs().max(), 1e-2)
 checks.at_least("curl of a free network", curl(untrained, points).abs().max(), 1e-2)
 at_data = curl(single_field, noisy[:4_000]).abs().mean()
 print(f"trained network, mean size of the curl at noisy data: {at_data:.3f}")
+depth = mixture.diffused(1.0, SMALL).log_prob(where)
+depth = depth.max() - depth  # nats below the top
+near, off = (curl_map[part].abs().mean() for part in (depth < 2, depth > 8))
+print(f"mean size within 2 nats of the top: {near:.3f}, below 8 nats: {off:.3f}")
 if run.profile != "smoke":
     checks.at_most("trained network: curl at noisy data", at_data, 0.1)
+    checks.ordered("curl", {"within 2 nats of the top": near, "below 8 nats": off})
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Curl of the trained free network, $\\partial_1 s_2 - \\partial_2 s_1$. A score has none. Lines: the density, a factor of 10 between them. For comparison: the diagonal of the Jacobian is about -0.9 in the clouds.", "name": "fig-sm-curl"}, "image": {"alt": "A coloured map of the plane with contour lines around two clouds. Inside the inner contours the colours are pale. Between the clouds and at the edge of the map there are stronger red and blue patches."}}
 fig, ax = plt.subplots(figsize=(7.0, 3.6))
@@ -1191,15 +1307,16 @@ The field $s = -a x / (1 + x^2)$ points inward everywhere, and $e^f = (1 + x^2)^
 
 **On a manifold.**
 Data on a circle in the plane have no density there.
-Blurred they have one, and its score grows as $1/\sigma^2$: the arrows point back to the circle from a distance of the order of $\sigma$, and
+Blurred they have one, and close to the circle its score falls with the slope $-1/\sigma^2$ across it.
+At a distance of the order of $\sigma$, where the blurred data are, the arrows that point back have the length $1/\sigma$, and their mean square is $1/\sigma^2$ for each direction that the data do not fill:
 
 $$
 \sigma^2\, \mathbb{E} |s_\sigma|^2 \to d - d_\text{data}
 \quad (\sigma \to 0) ,
 $$ (eq-sm-codimension)
 
-the number of dimensions that the data do not fill: one for the circle.
-Langevin steps must then shrink as $\sigma^2$: across the circle the chain is stable only for $\eta < 2 \sigma^2$.
+one for the circle.
+A Langevin step multiplies the distance from the circle by $1 - \eta/\sigma^2$, so that steps must shrink as $\sigma^2$: the chain is stable only for $\eta < 2 \sigma^2$.
 """
 
 # %%
@@ -1245,6 +1362,16 @@ codimension = [
 checks.close(
     "sigma^2 E|s|^2 at 0.05: unfilled dimensions", codimension[-1], 1, atol=0.005
 )
+# Across the circle log p is -(r - 1)^2 / 2 sigma^2 - log(r) / 2, up to higher orders:
+# sigma^2 times the slope of the score is -1 + sigma^2 / 2.
+std = RING_STDS[-1]
+across_ring = rows_of_jacobian(ring.diffused(1.0, std).score, ring_points[:1])[0, 0, 0]
+checks.close(
+    "sigma^2 times the slope of the score across the circle, at 0.05",
+    std**2 * across_ring,
+    -1 + std**2 / 2,
+    atol=5 * std**4,
+)
 checks.at_least("sigma^2 E|s|^2 at 1: the circle is not seen", codimension[0], 1.2)
 
 # %% [markdown]
@@ -1257,8 +1384,8 @@ They collapse to modes; the gradient is the direction of steepest ascent, and le
 ```
 
 **Following the score leads to modes; with noise it gives samples.**
-The learned field moves 500 points that start anywhere ({numref}`fig-sm-sampling`).
-Without noise each of them ends at the maximum of its basin, as in [the Langevin lecture](langevin.ipynb): at one of two points, neither of which is the mean of the data.
+Without noise the exact score leads every point to the maximum of its basin, as in [the Langevin lecture](langevin.ipynb).
+The learned field moves 500 points that start anywhere ({numref}`fig-sm-sampling`), and it leads more than nine of ten to the same two tops, neither of which is the mean of the data.
 With the noise of the Langevin rule, {eq}`eq-lan-ula`, they form clouds.
 """
 
@@ -1299,8 +1426,13 @@ checks.at_most(
 )
 mean = mixture.weights @ mixture.means
 checks.at_least("distance from the mean of the data", (tops - mean).norm(dim=1), 1.5)
+to_a_top = torch.cdist(climbed.double(), mixture.means).amin(1)
+share = (to_a_top < 0.5).double().mean()
+print(f"learned field: share within 0.5 of a top: {share:.3f}")
+if run.profile != "smoke":
+    checks.at_least("learned field: share within 0.5 of a top", share, 0.9)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Points that follow the learned score from a uniform start, without noise (top) and with it (middle), and data (bottom). The percentage is the share in the left half.", "name": "fig-sm-sampling"}, "image": {"alt": "Three panels above each other. On top two tight spots with some points left over; in the middle two round clouds with about half of the points each; at the bottom two round clouds, the left one with four fifths of the points."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Points that follow the learned score from a uniform start, without noise (top) and with it (middle), and data (bottom). The percentage is the share in the left half.", "name": "fig-sm-sampling"}, "image": {"alt": "Three panels above each other. On top nearly all points in two tight spots; in the middle two round clouds with about half of the points each; at the bottom two round clouds, the left one with four fifths of the points."}}
 fig, axes = plt.subplots(3, 1, figsize=(5.6, 6.6), sharex=True)
 for ax, name, x in zip(
     axes,
@@ -1321,7 +1453,7 @@ Langevin with a learned score fails in three ways.
 
 **First failure: where there are no data, nothing was learned.**
 The loss is a mean over $p_\sigma$; a point that is never visited does not enter.
-Its error grows as the density falls ({numref}`fig-sm-low-density`), and the chain starts just there.
+Its error is larger where the density is low ({numref}`fig-sm-low-density`), and the chain starts just there.
 """
 
 # %%
@@ -1339,11 +1471,13 @@ print(
 
 # %% tags=["check"]
 if run.profile != "smoke":
+    far = {"at the top": typical[0], "8 nats below": typical[4]}
+    checks.ordered("error of the score", far | {"18 nats below": typical[-1]})
     checks.at_least(
         "error at 18 to 20 nats, over that at the top", typical[-1] / typical[0], 3
     )
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Error of the learned score at points of the plane, against how far the density there lies below its maximum. Line: mean in bins of two nats.", "name": "fig-sm-low-density"}, "image": {"alt": "A cloud of dots on a logarithmic axis. The error is smallest, some hundredths, where the density is high, and rises by one to two orders of magnitude where it is lower by many nats."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Error of the learned score at points of the plane, against how far the density there lies below its maximum. Line: mean in bins of two nats.", "name": "fig-sm-low-density"}, "image": {"alt": "A cloud of dots on a logarithmic axis. The error is smallest where the density is high, and the mean rises where it is lower by many nats."}}
 fig, ax = plt.subplots()
 ax.semilogy(below, field_error, ".", color=plotting.COLOURS[5], markersize=1.5)
 ax.semilogy(edges[:-1] + 1, typical, "o-", color=plotting.COLOURS[1], label="mean")
@@ -1359,20 +1493,28 @@ The stationary weights are right; before they are reached the weights are those 
 ```
 
 **Second failure: the weights of far modes are those of the start.**
-This is no fault of learning; the exact score does the same.
-Its chain has the right stationary weights and takes exponentially long to get there.
-How long can be computed without a simulation.
+This is no fault of learning: the exact score does the same, as the passage times of [the Langevin lecture](langevin.ipynb) say.
+Here we want numbers without a simulation.
 The first coordinate moves by itself, so that its law on a grid is multiplied by a matrix in each step.
+The second eigenvalue $\kappa$ of the matrix gives the time to forget the start, $-1 / \log \kappa$ steps.
+With modes at $\pm c$ the density between them is lower by a factor of the order of $e^{c^2/2}$, and the time grows like $e^{c^2/2} / c$.
 """
 
 # %%
 grid = torch.linspace(-40, 40, 641)
 
 
-def step_kernel(std, eta):
+def step_kernel(std, eta, law=across, x=grid):
     """K[i, j]: one Langevin step of the first coordinate, between the grid points."""
-    score = across.diffused(1.0, std).score(grid[:, None])[:, 0]
-    return torch.softmax(-((grid - (grid + eta * score)[:, None]) ** 2) / (4 * eta), 1)
+    score = law.diffused(1.0, std).score(x[:, None])[:, 0]
+    return torch.softmax(-((x - (x + eta * score)[:, None]) ** 2) / (4 * eta), 1)
+
+
+def steps_to_forget(centre):
+    """For modes at -centre and centre, from the second eigenvalue."""
+    x = grid[grid.abs() <= 12]
+    K = step_kernel(0.0, PLAIN_STEP, two_modes(0.8, centre), x)
+    return -1 / torch.linalg.eigvals(K).abs().sort().values[-2].log().item()
 
 
 def share_left(law):
@@ -1392,7 +1534,10 @@ for name, law in STARTS.items():
     for _ in range(BUDGET):
         law = law @ K
         plain_shares[name].append(share_left(law))
-settled = STARTS["uniform"] @ torch.linalg.matrix_power(K, 2**20)
+settled = torch.linalg.matrix_power(K, 2**20)  # row i: the law after a start at i
+HALVES = (2.0, 2.5, 3.0, 3.5, 4.0)
+forget = torch.tensor([steps_to_forget(c) for c in HALVES])
+print("steps to forget the start:", forget.round().tolist())
 print({name: round(shares[-1], 3) for name, shares in plain_shares.items()})
 
 # %%
@@ -1437,15 +1582,31 @@ for name, x in plain.items():
         f"start {name}: share after {BUDGET} steps", heavy(x), plain_shares[name][-1]
     )
 checks.close("start true: share stays", plain_shares["true"][-1], 0.8, atol=0.01)
+settled_shares = torch.tensor([share_left(law) for law in settled])
+checks.close(
+    "after a million steps: the share is the same from every start",
+    settled_shares,
+    settled_shares[320].expand(641),
+    atol=1e-6,
+)
 # The law that the chain settles to is off by a term of order of the step, see langevin.
-checks.close("after a million steps: share", share_left(settled), 0.8, atol=0.02)
+checks.close("after a million steps: share", settled_shares[320], 0.8, atol=0.02)
+squares = torch.tensor(HALVES).square()
+growth = forget.log().diff() / (squares / 2).diff()
+checks.at_most("slope of log time against c^2 / 2", growth, 1)
+checks.at_least("growth of this slope, towards 1", growth.diff(), 0)
+# exp(c^2 / 2) / c has the slope 1 - log(4 / 3.5) / (4^2 / 2 - 3.5^2 / 2).
+expected = 1 - math.log(4 / 3.5) / (8 - 3.5**2 / 2)
+# Corrections are of the order of 1 / c^2.
+checks.close("the last slope", growth[-1], expected, atol=1 / 4**2)
+checks.at_least("steps to forget, modes at -4 and 4", forget[-1], 10_000)
 checks.at_most("start uniform, after the budget", plain_shares["uniform"][-1], 0.65)
 
 # %% [markdown]
 r"""
 The particles agree with the matrix.
 After a thousand steps the chain that started anywhere is nearly where it began, and the chain that started on the right is still there; only who knew the weights beforehand has them.
-After a million steps all three would agree.
+After a million steps the start is forgotten; the time to forget is more than ten thousand.
 
 **Third failure: data on a manifold.**
 Real data, digits for example, fill few of their dimensions, and {eq}`eq-sm-codimension` applies: without noise the score does not exist, with little noise it is steep, and steps must be tiny.
@@ -1526,7 +1687,7 @@ ax.set(xlabel="step", ylabel="loss, weighted")
 _ = ax.set_ylim(0.9 * floor, floor + 4 * (means[len(means) // 8] - floor).abs() + 0.1)
 
 # %% tags=["check"]
-# A score of 0 has the loss E|xi|^2 / 2 = 1.
+# A score of 0 has the loss E|noise|^2 / 2 = 1.
 checks.at_most("loss of the last 50 batches", sum(losses[-50:]) / 50, 0.8)
 
 # %% [markdown]
@@ -1560,7 +1721,8 @@ held_out_excess = run.record(
 # %% tags=["check"]
 checks.unbiased("excess minus sigma^2 times Fisher divergence", excess - direct, 0.0)
 if run.profile != "smoke":
-    checks.at_most("mean Fisher divergence times sigma^2", direct.mean(), 0.02)
+    missing = direct.mean() / (1 - floor)
+    checks.at_most("all scales: share of the score not learned", missing, 0.03)
 
 # %% [markdown]
 r"""
@@ -1572,8 +1734,9 @@ $$
 \eta_i = \eta_L\, \frac{\sigma_i^2}{\sigma_L^2} .
 $$ (eq-sm-annealed)
 
-At scale $\sigma_i$ the score is of size $1/\sigma_i$ and the kicks are $\sqrt{2 \eta_i} \propto \sigma_i$: with this choice drift and kicks stay in proportion, at every scale.
-{cite:t}`song2019` write $\alpha_i$ for our $2 \eta_i$, and $\epsilon$ for $2 \eta_L$.
+At scale $\sigma_i$ the score is at most of size $1/\sigma_i$, in the root mean square of a coordinate, because the floor in {eq}`eq-sm-denoising` is not negative; details of the data that are finer than $\sigma_i$ make it as steep as that.
+The kicks are $\sqrt{2 \eta_i} \propto \sigma_i$: with this choice the drift $\eta_i s$ is at most in a fixed proportion to them, at every scale.
+{cite:t}`song2019` write $\alpha_i$ for our $2 \eta_i$, and their $\epsilon$ is $2 \eta_L$.
 """
 
 
@@ -1601,6 +1764,8 @@ def no_score(x, std):
     return torch.zeros_like(x)
 
 
+lowest = torch.tensor([weighted_floor(std) for std in STDS])
+checks.at_least("weighted floor, ten scales", lowest, 0)
 three = [2.0, 1.0, 0.5]
 spread = list(
     annealed_langevin(
@@ -1669,6 +1834,11 @@ for i in range(NUM_SCALES):
     checks.unbiased(f"{name}: share, against the grid", heavy(x), exact_shares[i])
     checks.unbiased(f"{name}: variance of x_2", x[:, 1] ** 2, variance)
 checks.close("exact score: share at the end", exact_shares[-1], 0.8, atol=0.02)
+# A step adds eta / 2 = 0.008; 6 % of the excess of the scale before are still there.
+checks.close("variance of x_2 at the end: of p_0.4", variance, 1.16, atol=0.02)
+by_scale = torch.tensor(exact_shares)
+checks.at_least("share gained from scale 8 to 1.5", by_scale[5] - by_scale[0], 0.15)
+checks.at_most("share gained below", by_scale[-1] - by_scale[5], 0.01)
 if run.profile != "smoke":
     checks.at_least("annealed Langevin with the learned score", annealed, 0.75)
     checks.at_most("annealed Langevin with the learned score", annealed, 0.85)
@@ -1697,8 +1867,10 @@ _ = ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.36), fontsize=9)
 
 # %% [markdown]
 r"""
-The weights are repaired.
-They are fixed at the scales where the modes are about to part; after that each cloud only sharpens.
+The weights are repaired but for a hundredth, which is left with the exact score too: chains and steps are finite.
+The chain that is beaten even had the exact score.
+The weights are made at the large scales, where the modes are about to part; from 1.5 on the share changes by less than a hundredth, and each cloud only sharpens.
+What comes out is a sample of $p_{0.4}$, not of $p$: the variance of $x_2$ is near 1.16, not 1, and a last step by {eq}`eq-sm-tweedie` would make it too small.
 The film shows the particles of this run, not chosen, at the end of each scale.
 """
 
@@ -1730,7 +1902,7 @@ plotting.film(
 r"""
 ## A failure on purpose
 
-**Annealing from too small a noise, or with steps that do not shrink with it, repairs nothing.**
+**Annealing from too small a noise, or with steps that are small from the start, repairs little.**
 If the modes are apart at $\sigma_1$ already, the first chain has the trouble of the plain one, and the scales below cannot help ({numref}`fig-sm-first-scale`).
 If all steps are as small as the last one, the chain at the large scales hardly moves.
 Both on the grid, without a simulation.
@@ -1748,7 +1920,11 @@ print(f"all steps as small as the last: {unscaled:.3f}")
 # %% tags=["check"]
 checks.at_most("first scale 0.5: share at the end", by_first[0], 0.65)
 checks.close("first scale 8: share at the end", by_first[-1], 0.8, atol=0.02)
-checks.at_most("steps that do not shrink: share at the end", unscaled, 0.7)
+checks.at_most("steps all as small as the last: share at the end", unscaled, 0.65)
+checks.at_most("first scale 1: share at the end", by_first[1], 0.65)
+for name, share in (("first scale 1", by_first[1]), ("small steps", unscaled)):
+    order = {"plain": plain_shares["uniform"][-1], name: share}
+    checks.ordered("share", order | {"annealed": exact_shares[-1]})
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Share of the left cloud at the end of annealed Langevin, exact, against the largest noise scale. The modes are 8 apart.", "name": "fig-sm-first-scale"}, "image": {"alt": "Points joined by a line: near one half for a first scale of 0.5, rising until two, and level just below the dashed line at 0.8 from there on."}}
 fig, ax = plt.subplots()
@@ -1778,7 +1954,7 @@ The solutions are folded away; they run with the book and pass the same checks.
 :label: ex-sm-boundary
 ```
 For data on $x > 0$ weigh the distance of the scores with $x^2$, $\frac{1}{2} \mathbb{E} [x^2 (s - s_\text{data})^2]$ {cite:p}`hyvarinen2007extensions`.
-Integrate by parts, see that the boundary term is gone, put in $s = -\lambda$, and write `rate_of(x)`: the $\lambda$ that minimises the mean over data `x`.
+Integrate by parts, see that the boundary term is gone, put in $s = -r$, and write `rate_of(x)`: the $r$ that minimises the mean over data `x`.
 ```{exercise-end}
 ```
 """
@@ -1826,7 +2002,7 @@ check_rate(rate_of)
 # %% [markdown]
 r"""
 The objective is $\mathbb{E}[\frac{1}{2} x^2 s^2 + (x^2 s)']$, and the boundary term $[x^2 p\, s]$ vanishes at 0 because of $x^2$.
-For $s = -\lambda$ it is $\frac{1}{2} \lambda^2 \langle x^2 \rangle - 2 \lambda \langle x \rangle$, with its minimum at $2 \langle x \rangle / \langle x^2 \rangle$; with $\langle x \rangle = 1/\lambda$ and $\langle x^2 \rangle = 2/\lambda^2$ that is $\lambda$.
+For $s = -r$ it is $\frac{1}{2} r^2 \langle x^2 \rangle - 2 r \langle x \rangle$, with its minimum at $2 \langle x \rangle / \langle x^2 \rangle$; with $\langle x \rangle = 1/r$ and $\langle x^2 \rangle = 2/r^2$ that is $r$.
 ````{solution-end}
 ````
 """
@@ -1924,7 +2100,8 @@ def check_seen(answer):
         # The line of `fisher` ends at 20, where less than 3e-3 of the mass is left.
         checks.close(f"noise {std}", answer(std), exact, rtol=3e-3, atol=1e-12)
     checks.at_most("noise 1", answer(1.0), 1e-5)
-    checks.at_least("noise 4", answer(4.0), 1e-2)
+    checks.at_most("noise 2, a quarter of the distance", answer(2.0), 1e-2)
+    checks.at_least("noise 8/3, a third of it", answer(8 / 3), 1e-2)
     return print("right")
 
 
@@ -1949,7 +2126,7 @@ print({std: f"{seen(std):.2g}" for std in (1.0, 2.0, 2.5, 3.0, 4.0)})
 
 # %% [markdown]
 r"""
-Noise of about a third of the distance of a mode from the middle is enough: then the border between the modes is visited, and there the scores differ.
+Noise of between a quarter and a third of the distance of a mode from the middle is enough: then the border between the modes is visited, and there the scores differ.
 A network that is trained at that scale learns the weights; one that is trained below it only cannot.
 ````{solution-end}
 ````
@@ -1960,9 +2137,9 @@ r"""
 ```{exercise-start} Tweedie for photon counts
 :label: ex-sm-counts
 ```
-A source of unknown brightness $\lambda$ gives $n$ counts, $n \sim \mathrm{Poisson}(\lambda)$, and $\lambda$ varies from source to source.
-As with Gaussian noise, the posterior mean of $\lambda$ needs only the law of the noisy data.
-Write `denoise_counts(pmf)`: from $p(0), \dots, p(N)$ of the counts of many sources, $\mathbb{E}[\lambda \mid n]$ for $n = 0, \dots, N - 1$.
+A source of unknown brightness $r$ gives $n$ counts, $n \sim \mathrm{Poisson}(r)$, and $r$ varies from source to source.
+As with Gaussian noise, the posterior mean of $r$ needs only the law of the noisy data.
+Write `denoise_counts(pmf)`: from $p(0), \dots, p(N)$ of the counts of many sources, $\mathbb{E}[r \mid n]$ for $n = 0, \dots, N - 1$.
 ```{exercise-end}
 ```
 """
@@ -2010,7 +2187,7 @@ check_counts(denoise_counts)
 
 # %% [markdown]
 r"""
-$\lambda \cdot e^{-\lambda} \lambda^n / n! = (n + 1)\, e^{-\lambda} \lambda^{n + 1} / (n + 1)!$, and the mean over $\lambda$ turns this into $\mathbb{E}[\lambda \mid n]\, p(n) = (n + 1)\, p(n + 1)$.
+$r \cdot e^{-r} r^n / n! = (n + 1)\, e^{-r} r^{n + 1} / (n + 1)!$, and the mean over $r$ turns this into $\mathbb{E}[r \mid n]\, p(n) = (n + 1)\, p(n + 1)$.
 This is the formula of Robbins {cite:p}`efron2011`; the ratio of neighbours plays the part of the score.
 ````{solution-end}
 ````
@@ -2021,7 +2198,7 @@ r"""
 ## What you can compute now
 
 1. The score, {eq}`eq-sm-score`, has no normaliser; the Fisher divergence, {eq}`eq-sm-fisher`, compares densities by it and is blind to the weights of far modes ({numref}`fig-sm-blind`).
-2. Implicit, sliced and denoising score matching are {eq}`eq-sm-implicit`, {eq}`eq-sm-trace` and {eq}`eq-sm-denoising`; on the line they agree to nine digits.
+2. Implicit, sliced and denoising score matching are {eq}`eq-sm-implicit`, {eq}`eq-sm-sliced` and {eq}`eq-sm-denoising`; on the line they agree to nine decimals.
 3. Tweedie's formula {eq}`eq-sm-tweedie` denoises, and its derivative gives the variance, {ref}`ex-sm-variance`.
 4. A score is a gradient that points inward, of a density that fills the space; a free network has curl ({numref}`fig-sm-curl`).
 5. Plain Langevin keeps the weights of its start; annealed Langevin, {eq}`eq-sm-annealed`, repairs them, with the learned score too ({numref}`fig-sm-weights`).

@@ -41,7 +41,6 @@ if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 
 # %% tags=["imports"]
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,10 +60,11 @@ from torch import nn
 # %% tags=["parameters"]
 PARAMETERS = {  # smoke, quick, full
     "num_samples": (20_000, 20_000, 200_000),  # whose law is compared
-    "sde_steps": (150, 1_000, 4_000),
+    "sde_steps": (120, 1_000, 4_000),
     "num_images": (1_000, 20_000, 60_000),  # to be memorised
-    "training_steps": (60, 2_500, 20_000),  # of each network in the plane
-    "num_test": (200, 2_000, 20_000),  # points whose likelihood is computed
+    "training_steps": (20, 2_500, 20_000),  # of each network in the plane
+    "num_points": (1_000, 4_000, 4_000),  # of each generated cloud
+    "num_test": (100, 2_000, 20_000),  # points whose likelihood is computed
 }
 
 # %%
@@ -142,12 +142,12 @@ r"""
 |---|---|---|
 | $t \in [0, 1]$ | `t` | time; $t = 0$ is the data, and step $k$ of $T$ is $t = k / T$ |
 | $f(t)\, x$, $g(t)$ | `rate`, `g2` $= g^2$ | drift and strength of the noise of the forward equation |
-| $a(t)$, $b(t)$ | `scale`, `std` | $x_t = a(t)\, x_0 + b(t)\, \varepsilon$ |
+| $a(t)$, $b(t)$ | `scale`, `std` | $x_t = a(t)\, x_0 + b(t)\, \epsilon$ |
 | $p_t$, $s(x, t)$ | `law`, `score` | density at time $t$, its score $\nabla_x \log p_t$ |
 | $\mathrm{d}w$ | `noise` | independent Gaussian kicks of variance $\mathrm{d}t$ |
-| $\lambda$ | `lam` | fresh noise on the way back, in units of $g$ |
+| $\lambda$ | `lam` | fresh noise on the way back, in units of $g$ (the derivation uses the letter for the log-SNR) |
 | $u(x, t)$ | `velocity` | velocity of a flow, $\mathrm{d}x = u\, \mathrm{d}t$ |
-| $D(x, t)$ | `denoised` | $\mathbb{E}[x_0 \mid x_t = x]$ |
+| $\hat x_0(x, t)$ | `denoised` | $\mathbb{E}[x_0 \mid x_t = x]$ |
 
 The lectures on the derivation and on MNIST count steps $t = 1 \dots T$; here $t$ is a share of the way, and what they call $\bar\alpha_t$ is $a(t)^2$.
 """
@@ -156,19 +156,19 @@ The lectures on the derivation and on MNIST count steps $t = 1 \dots T$; here $t
 r"""
 ## The limit of small steps
 
-**If a step of length $\mathrm{d}t$ destroys a share $\beta(t)\, \mathrm{d}t$ of the signal, the chain becomes a stochastic differential equation, the same for every large $T$.**
-Put $\beta_k = \beta(t)\, \mathrm{d}t$ with $\mathrm{d}t = 1 / T$ into one step of the chain, $x_k = \sqrt{1 - \beta_k}\; x_{k-1} + \sqrt{\beta_k}\; \xi$, and expand the root:
+**If a step of length $\mathrm{d}t$ destroys a share $\beta(t)\, \mathrm{d}t$ of the signal's variance, the chain becomes a stochastic differential equation, the same for every large $T$.**
+Put $\beta_k = \beta(t)\, \mathrm{d}t$ with $\mathrm{d}t = 1 / T$ into one step of the chain, $x_k = \sqrt{1 - \beta_k}\; x_{k-1} + \sqrt{\beta_k}\; \epsilon$, and expand the root:
 
 $$
 \begin{aligned}
-x_k - x_{k-1} ={} & \bigl(\sqrt{1 - \beta\, \mathrm{d}t} - 1\bigr)\, x_{k-1} + \sqrt{\beta\, \mathrm{d}t}\; \xi \\
-={} & -\tfrac{1}{2} \beta(t)\, x_{k-1}\, \mathrm{d}t + \sqrt{\beta(t)}\, \sqrt{\mathrm{d}t}\; \xi \\
+x_k - x_{k-1} ={} & \bigl(\sqrt{1 - \beta\, \mathrm{d}t} - 1\bigr)\, x_{k-1} + \sqrt{\beta\, \mathrm{d}t}\; \epsilon \\
+={} & -\tfrac{1}{2} \beta(t)\, x_{k-1}\, \mathrm{d}t + \sqrt{\beta(t)}\, \sqrt{\mathrm{d}t}\; \epsilon \\
 & + O(\mathrm{d}t^2) .
 \end{aligned}
 $$ (eq-ss-small-step)
 
-$\sqrt{\mathrm{d}t}\, \xi$ is a kick of variance $\mathrm{d}t$.
-The half comes from the root, and it is what keeps the variance: the drift takes away the share $\beta\, \mathrm{d}t$ of it, the noise puts $\beta\, \mathrm{d}t$ back.
+$\sqrt{\mathrm{d}t}\, \epsilon$ is a kick of variance $\mathrm{d}t$.
+The half comes from the root, and it is what keeps the variance: the drift takes half the share off the scale, which is $\beta\, \mathrm{d}t$ of the variance, and the noise puts $\beta\, \mathrm{d}t$ back: a variance of 1 stays 1.
 This is the *variance-preserving* equation, VP {cite:p}`songsde2021`.
 The other classic, in which the data stay as they are and noise is added on top, is *variance-exploding*, VE:
 
@@ -294,6 +294,7 @@ for name, sde in (("VP", vp), ("VE", ve)):
 checks.close(
     "noise at the start", [vp.std(0 * some_times[0]), ve.std(0 * some_times[0])], [0, 0]
 )
+
 # %% tags=["check"]
 t = torch.tensor(0.7)
 limit = torch.stack([vp.rate(t), vp.g2(t)])
@@ -324,7 +325,7 @@ checks.close(
 
 # %% [markdown]
 r"""
-So nothing of the model depends on $T$, as soon as $T$ is large: $T$ is a choice of the sampler, and a poor one, as we shall see.
+So nothing of the model depends on $T$, as soon as $T$ is large: $T$ is a choice of the sampler.
 """
 
 # %% [markdown]
@@ -348,7 +349,7 @@ u(x, t) &= F(x, t) - \tfrac{1}{2} g^2(t)\, s(x, t) .
 $$ (eq-ss-continuity)
 
 This is the equation of a fluid that flows with velocity $u$, with no noise in it at all.
-That is the whole secret of the next two sections: *as far as the marginals go, noise is a velocity*, $-\frac{1}{2} g^2 s$, from dense to thin.
+*As far as the marginals go, noise is a velocity*, $-\frac{1}{2} g^2 s$, from dense to thin.
 
 We check {eq}`eq-ss-fokker-planck` on a mixture in the plane.
 Time derivative and divergence are taken by automatic differentiation, so that the residual must vanish to rounding, and a drift without the half must not.
@@ -432,6 +433,7 @@ $$
 \end{aligned}
 $$
 
+This is one solution: a field whose current $F p_t$ has no divergence can be added, {eq}`eq-sm-solenoidal`, and is left out.
 As an equation with a negative $\mathrm{d}t$, with kicks $\mathrm{d}\bar w$ of variance $|\mathrm{d}t|$, this is
 
 $$
@@ -620,7 +622,7 @@ checks.close(
 # %% [markdown]
 r"""
 With noise there is no such map, and we compare samples.
-The law of the Kolmogorov-Smirnov distance of $n$ independent draws is known: it exceeds $d$ with a probability of at most $2 e^{-2 n d^2}$, which sets the bound at five standard errors.
+The law of the Kolmogorov-Smirnov distance of $n$ independent draws is known: it exceeds $d$ with a probability of at most $2 e^{-2 n d^2}$ (the inequality of Dvoretzky, Kiefer and Wolfowitz, with Massart's constant), which sets the bound at five standard errors.
 The chains start from the exact $p_1$.
 """
 
@@ -661,17 +663,26 @@ once = last(
         torch.full((50_000, 1), 0.4),
         backward_drift(vp, line_score, 1.0),
         lambda t: vp.g2(t).sqrt(),
-        torch.tensor([0.5, 0.49]),
+        torch.tensor([0.5, 0.4]),  # beta differs by a fifth: t must not be s
     )
 )
-ahead = 0.4 - 0.01 * backward_drift(vp, line_score, 1.0)(
+ahead = 0.4 - 0.1 * backward_drift(vp, line_score, 1.0)(
     torch.tensor([[0.4]]), torch.tensor(0.5)
 )
 checks.unbiased("one step: mean", once, ahead[0])
 checks.unbiased(
     "one step: variance g^2 |dt|",
     (once - ahead).square(),
-    0.01 * vp.g2(torch.tensor([0.5])),
+    0.1 * vp.g2(torch.tensor([0.5])),
+)
+few_steps = torch.linspace(1, 0, 21)
+silent = euler_maruyama(at_one, flow, torch.zeros_like, few_steps)
+both = zip(silent, euler(at_one, flow, few_steps), strict=True)
+checks.close(
+    "without noise: every state is that of Euler",
+    torch.stack([a - b for a, b in both]),
+    torch.zeros(20, *at_one.shape),
+    atol=1e-14,
 )
 
 # %%
@@ -685,7 +696,7 @@ _ = run.record(
 
 # %% [markdown]
 r"""
-Move the slider: the paths differ as much as paths can, their density at every time does not.
+Move the slider: the paths differ, their densities do not.
 """
 
 
@@ -707,6 +718,7 @@ def lambda_frame(lam):
 
 
 LAMS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+LAMS = LAMS if run.profile != "smoke" else LAMS[::5]
 plotting.slider(
     [f"lambda = {lam:g}" for lam in LAMS],
     map(lambda_frame, LAMS),
@@ -717,6 +729,40 @@ plotting.slider(
     "twelve smooth lines fan from right to left into the two bands without crossing. "
     "With growing lambda the lines become rougher and cross, and still end in the bands.",
 )
+
+# %% [markdown]
+r"""
+The marginals cannot tell the members of the family apart; the joint law of two times can.
+For data $N(0.5, 0.6^2)$ all is linear: forwards $\mathrm{Cov}(x_0, x_t) = a\, v_0$, backwards $v_t\, e^{-\int_0^t k}$, where $k$ is the slope of the bracket in {eq}`eq-ss-reverse`.
+"""
+
+
+# %%
+gaussian = GaussianMixture(torch.ones(1), torch.tensor([[0.5]]), 0.6)
+
+
+def covariance_backwards(lam, times):
+    """Cov(x_0, x_t) along the backward equation; `times` rise from 0 to t."""
+    law = law_of(gaussian, vp)
+    drift = backward_drift(vp, score_of_law(law), lam)
+    ends = torch.tensor([[0.0], [1.0]])
+    slopes = [(drift(ends, t)[1] - drift(ends, t)[0]).item() for t in times]
+    exponent = scipy.integrate.simpson(slopes, x=times)
+    return law(times[-1]).stds[0] ** 2 * math.exp(-exponent)
+
+
+first_half = torch.linspace(0, 0.5, 401)
+forwards = vp.scale(first_half[-1]) * 0.36
+covariances = {lam: covariance_backwards(lam, first_half) for lam in (0.0, 0.5, 1.0)}
+
+# %% tags=["check"]
+checks.close("lambda = 1: covariance", covariances[1.0], forwards, rtol=1e-6)
+for lam in (0.0, 0.5):
+    checks.at_least(
+        f"lambda = {lam}: covariance over that of the forward paths",
+        covariances[lam] / forwards,
+        1.1,
+    )
 
 # %% [markdown]
 r"""
@@ -763,7 +809,7 @@ checks.at_most("the reverse SDE forgives: its distance", short_sde + ks_bound, b
 r"""
 ### Predictor and corrector
 
-At every time we know the score of $p_t$, and [Langevin steps](langevin.ipynb) at fixed $t$ leave $p_t$ as it is and pull every other density towards it.
+At every time we know the score of $p_t$, and [Langevin steps](langevin.ipynb) at fixed $t$ leave $p_t$ as it is, up to an error of the order of the step, and pull every other density towards it.
 So a step backwards (the predictor) may be followed by a few Langevin steps (the corrector) {cite:p}`songsde2021`.
 Langevin's step must follow the width of the density, as in annealed Langevin sampling: here $\eta$ is a tenth of the variance of the narrowest mode of $p_t$.
 
@@ -799,7 +845,20 @@ for n, distance in corrected.items():
 # %% tags=["check"]
 # Estimates, each within the bound of its own expectation.
 checks.close("no corrections: KS distance", corrected[0], before.item(), atol=ks_bound)
-checks.at_most("four corrections: KS distance", corrected[4], before.item() - ks_bound)
+for n in (1, 4):
+    checks.at_most(
+        f"{n} corrections: KS distance", corrected[n], before.item() - ks_bound
+    )
+thin = GaussianMixture(torch.ones(1), torch.tensor([[0.5]]), 0.1)
+settled = last(
+    predictor_corrector(
+        torch.randn(20_000, 1), vp, law_of(thin, vp), torch.tensor([0.5, 0.0]), 150
+    )
+)
+# Langevin's variance is v / (1 - step / 2v), and the step is a tenth of v.
+checks.unbiased(
+    "150 corrections: variance", (settled[:, 0] - 0.5).square(), 0.01 / (1 - 0.05)
+)
 
 # %% [markdown]
 r"""
@@ -807,18 +866,20 @@ r"""
 
 **The deterministic sampler of DDIM is Euler's method for the probability-flow ODE, in variables in which the linear part of the flow is gone.**
 Divide the signal's scale out, $y = x / a$, and measure time by the ratio of noise to signal, $r = b / a$.
-Inserting {eq}`eq-ss-moments` gives $\dot r = g^2 / (2 a b)$, and with the noise that is predicted, $\hat\varepsilon = -b\, s$,
+Inserting {eq}`eq-ss-moments` gives $\dot r = g^2 / (2 a b)$, and with the noise that is predicted, $\hat\epsilon = -b\, s$,
 
 $$
 \begin{aligned}
 \dot y &= \frac{\dot x}{a} - \frac{\dot a}{a}\, y = -\frac{g^2 s}{2 a} \\
-&= \frac{g^2}{2 a b}\, \hat\varepsilon = \dot r\, \hat\varepsilon, \\
-\frac{\mathrm{d} y}{\mathrm{d} r} &= \hat\varepsilon(x, t) .
+&= \frac{g^2}{2 a b}\, \hat\epsilon = \dot r\, \hat\epsilon, \\
+\frac{\mathrm{d} y}{\mathrm{d} r} &= \hat\epsilon(x, t) .
 \end{aligned}
 $$ (eq-ss-ddim)
 
-An Euler step in $r$ is $x' / a' = x / a + (r' - r)\, \hat\varepsilon$; multiplied by $a'$ it is $a'\, D + b'\, \hat\varepsilon$ with $D = (x - b\, \hat\varepsilon) / a$: the DDIM step of {cite:t}`song2021ddim`, found without any differential equation, from chains that are not Markov.
+An Euler step in $r$ is $x' / a' = x / a + (r' - r)\, \hat\epsilon$; multiplied by $a'$ it is $a'\, \hat x_0 + b'\, \hat\epsilon$ with $\hat x_0 = (x - b\, \hat\epsilon) / a$: the DDIM step.
+{cite:t}`song2021ddim` found it from chains that are not Markov, and write it in their section 4.3 as a step of Euler in this very variable.
 $f$ and $g$ are gone from {eq}`eq-ss-ddim`: the schedule only says where the steps are.
+With fresh noise DDIM has an $\eta$ in the place of our $\lambda$: its kicks have the variance $\eta^2 \frac{b'^2}{b^2} (1 - \frac{a^2}{a'^2})$, which is $\eta^2 g^2 |\mathrm{d}t|$ for a small step, so that $\eta$ and $\lambda$ become the same number.
 """
 
 
@@ -868,6 +929,28 @@ for n in (5, 50):
     checks.close(
         f"{n} steps: DDIM and Euler in r", by_library(n), by_euler(n), atol=1e-11
     )
+short_step = torch.tensor([0.0, 0.5 - 1e-4, 0.5])
+noisy = samplers.ddim(
+    torch.full((20_000, 1), 0.4),
+    lambda x, k: mixture.denoised(x, vp.scale(short_step[k]), vp.std(short_step[k])),
+    vp.scale(short_step) ** 2,
+    (2, 1),
+    eta=0.5,
+)
+# The next order is beta dt = 0.001 of it; the standard error is ten times that.
+checks.close(
+    "DDIM with eta = 0.5, short step: variance is that of lambda = 0.5",
+    next(noisy).var() / (0.25 * vp.g2(short_step[2]) * 1e-4),
+    1.0,
+    atol=5 * (2 / 20_000) ** 0.5 + 0.001,
+)
+checks.ordered(
+    "100 calls: error of Euler in t and of DDIM",
+    {
+        "Euler": ks_of_ode(euler, flow, torch.linspace(1, 0, 101)),
+        "DDIM": ddim_errors[100],
+    },
+)
 checks.close(
     "DDIM: error over that with twice the steps",
     ddim_errors[400] / ddim_errors[800],
@@ -879,8 +962,8 @@ checks.close(
 r"""
 Which variables are the right ones depends on the data.
 For data $N(0, 1)$ the velocity of the VP flow is zero, $f x - \frac{1}{2} g^2 s = 0$: Euler in $t$ is exact with one step, and DDIM is not.
-For data at a single point $\hat\varepsilon$ is constant along each path: DDIM is exact with one step, and Euler in $t$ is not.
-Images are nearer to the second case: a digit fixes most of its pixels.
+For data at a single point $\hat\epsilon$ is constant along each path: DDIM is exact with one step, and Euler in $t$ is not.
+Images should be nearer to the second case, since a digit fixes most of its pixels; that is an expectation, and we do not check it.
 """
 
 
@@ -909,7 +992,7 @@ checks.at_least("N(0, 1): error of DDIM", wide[1], 0.1)
 checks.at_most("N(1, 0.01^2): error of DDIM", narrow[1], 0.03)
 checks.at_least("N(1, 0.01^2): error of Euler in t", narrow[0], 0.1)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Kolmogorov-Smirnov distance between what a sampler draws and the data, with the exact score, against the number of evaluations of the score. The deterministic methods are computed without samples. The reverse SDE is measured with samples and ends in their noise (dashed: the level that exact draws exceed half of the time).", "name": "fig-ss-orders"}, "image": {"alt": "Error against number of calls on logarithmic axes. Euler and DDIM fall as one over the number of calls, Euler lower. Heun falls twice as steeply, Runge-Kutta four times. The reverse SDE falls like Euler and levels off at the dashed line."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Kolmogorov-Smirnov distance between what a sampler draws and the data, with the exact score, against the number of evaluations of the score. The deterministic methods are computed without samples. The reverse SDE is measured with samples and ends in their noise (dashed: the level that exact draws exceed half of the time).", "name": "fig-ss-orders"}, "image": {"alt": "Error against number of calls on logarithmic axes. Euler and DDIM fall as one over the number of calls, Euler lower. Heun falls twice as steeply, Runge-Kutta four times. The reverse SDE falls at first and levels off near the dashed line."}}
 fig, ax = plt.subplots(figsize=(7, 3.8))
 for method, calls in ((euler, 1), (heun, 2), (runge_kutta, 4)):
     ns = [n // calls for n in (12, 20, 40, 80, 160, 320, 640)]
@@ -927,7 +1010,7 @@ _ = ax.legend(loc="lower left")
 # %% [markdown]
 r"""
 The order of a method pays at many calls.
-This mixture has a variance near 1, so that Euler in $t$ does well; solvers made for images combine a higher order with the variables of {eq}`eq-ss-ddim`.
+This mixture has a variance of the order of 1, so that Euler in $t$ does well; solvers made for images combine a higher order with the variables of {eq}`eq-ss-ddim`.
 The film shows what the plane looks like on the way.
 """
 
@@ -978,6 +1061,7 @@ colours = torch.atan2(forward[-1][:, 1], forward[-1][:, 0])
 backward = [denoising(forward[-1], lam) for lam in (1.0, 0.0)]
 backward = list(zip(*backward, strict=True))
 shown = (0, 8, 16, 26, 38, 52, 70, 92, 120, 160, 200)
+shown = shown if run.profile != "smoke" else shown[::5]
 pairs = [(forward[k], forward[k]) for k in shown]
 pairs += [backward[200 - k - 1] for k in shown[-2::-1]]
 there = [f"t = {THERE[k]:.2f}" for k in shown]
@@ -1049,7 +1133,6 @@ What a model does in practice, $N(0, I)$ in its place, adds a difference that ca
 
 # %%
 UP = torch.linspace(0, 1, 201)
-gaussian = GaussianMixture(torch.ones(1), torch.tensor([[0.5]]), 0.6)
 
 
 def standard_normal_log_prob(x):
@@ -1144,15 +1227,9 @@ r"""
 ### A divergence for many dimensions
 
 The divergence costs one backward pass for each dimension.
-Hutchinson's estimator {cite:p}`hutchinson1990` needs one in all: for any random $v$ with $\mathbb{E}[v v^\top] = I$ and the Jacobian $J$ of the field,
-
-$$
-\mathbb{E}[v^\top J\, v] = \operatorname{tr} J = \nabla \cdot u .
-$$ (eq-ss-hutchinson)
-
-The derivation is that of [sliced score matching](score_matching.ipynb).
-The Jacobian of our velocity is symmetric, since that of a score is; then the variance is $2 \sum_{ij} J_{ij}^2$ for Gaussian $v$, and $2 \sum_{i \ne j} J_{ij}^2$ for random signs, which do not pay for the diagonal.
-With one $v$ for a whole path the log-likelihood stays unbiased, because $v$ has no say in where the path goes; its exponential does not.
+Hutchinson's estimator {cite:p}`hutchinson1990` needs one in all: it is {eq}`eq-sm-trace` of sliced score matching, $v^\top J v$ with a random $v$ and the Jacobian $J$ of the field.
+The Jacobian of our velocity is symmetric, since that of a score is, so that all of $J$ enters the variance {eq}`eq-sm-trace-variance`; with random signs the diagonal costs nothing.
+With one $v$ for a whole path the log-likelihood stays unbiased, because $v$ has no say in where the path goes; its exponential does not, and is too large on average, by Jensen's inequality.
 """
 
 
@@ -1178,17 +1255,15 @@ where, t = torch.tensor([[0.3, 0.5]]), torch.tensor(0.1)
 many = where.expand(NUM_PROBES, 2)
 plane_flow = flow_of(plane)
 J = torch.func.jacrev(lambda x: plane_flow(x[None], t)[0])(where[0])
-probes = {"signs": signs(NUM_PROBES, 2), "Gaussian": torch.randn(NUM_PROBES, 2)}
-estimates = {
-    name: hutchinson(v)(lambda x: plane_flow(x, t), many) for name, v in probes.items()
-}
-repeated = x_plane[:1].expand(400, 2)
+estimates = hutchinson(signs(NUM_PROBES, 2))(lambda x: plane_flow(x, t), many)
+# In the plane v and -v give the same: these two are all the signs there are.
+every_sign = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
 by_probes = log_prob_by_ode(
-    repeated,
+    where.expand(2, 2),
     plane_flow,
     torch.linspace(0, 1, 101),
     law_of(plane, vp)(torch.tensor(1.0)).log_prob,
-    hutchinson(signs(400, 2)),
+    hutchinson(every_sign),
 )
 
 # %% tags=["check"]
@@ -1199,18 +1274,11 @@ checks.close(
     atol=1e-10,
 )
 checks.close("J is symmetric", J, J.T, atol=1e-10)
-off_diagonal = J.square().sum() - J.diagonal().square().sum()
-variances = {"signs": 2 * off_diagonal, "Gaussian": 2 * J.square().sum()}
-for name, estimate in estimates.items():
-    checks.unbiased(f"{name}: mean", estimate, J.trace())
-    deviations = (estimate - J.trace()).square()
-    if name == "signs":  # v1 v2 is +1 or -1: one square, not a distribution of squares
-        checks.close("signs: variance", deviations.mean(), variances[name], rtol=1e-9)
-    else:
-        checks.unbiased(f"{name}: variance", deviations, variances[name])
-checks.unbiased(
-    "log-likelihood with 400 random v", by_probes, plane.log_prob(x_plane[:1])[0]
-)
+checks.unbiased("random signs: mean", estimates, J.trace())
+error = by_probes - plane.log_prob(where)
+checks.close("log-likelihood, mean over all signs", error.mean(), 0.0, atol=1e-5)
+checks.at_least("each of the two alone: error", error.abs().min(), 1e-3)
+checks.at_least("its exponential: mean error", (error.exp() - 1).mean(), 1e-5)
 
 # %% [markdown]
 r"""
@@ -1235,7 +1303,21 @@ $$ (eq-ss-bound)
 
 with $\pi = N(0, I)$, where the model starts.
 The [usual loss](diffusion_derivation.ipynb) weighs $|s - s_\theta|^2$ with $b^2$, which makes it a loss on the noise; with $g^2$ it is the ELBO.
-For one $x_0$ the same bound reads, after an integration by parts that trades the unknown $s$ for a divergence,
+
+The unknown $s$ can be traded for a divergence.
+Take the entropy $H$ of the data from both sides of {eq}`eq-ss-bound`: the mean of $\log p_\theta$ is at least $-H(p_0) - \mathrm{KL}(p_1 \Vert \pi)$ minus the integral, and $-\mathrm{KL}(p_1 \Vert \pi) = H(p_1) + \mathbb{E} \log \pi(x_1)$.
+Along a flow the entropy grows by the mean divergence of the velocity; with {eq}`eq-ss-continuity` and integration by parts,
+
+$$
+\begin{aligned}
+H(p_1) - H(p_0) &= \int_0^1 \mathbb{E}\bigl[ \nabla \cdot (f x) - \tfrac{1}{2} g^2\, \nabla \cdot s \bigr] \mathrm{d}t \\
+&= \int_0^1 \bigl( \nabla \cdot (f x) + \tfrac{1}{2} g^2\, \mathbb{E} |s|^2 \bigr) \mathrm{d}t , \\
+\mathbb{E}[s \cdot s_\theta] &= \int \nabla p_t \cdot s_\theta\, \mathrm{d}x = -\mathbb{E}[\nabla \cdot s_\theta] .
+\end{aligned}
+$$ (eq-ss-entropy)
+
+The first line cancels $\mathbb{E} |s|^2$ from the square, the last replaces its cross term, and what is left are means over $x_t$ with no $s$ in them.
+It also holds for every single $x_0$: it is the ELBO of a path whose hidden part is drawn by the forward process from $x_0$, and that process only changes the law in the means,
 
 $$
 \begin{aligned}
@@ -1245,6 +1327,13 @@ $$
 $$ (eq-ss-elbo)
 
 with $x_t \sim N(a\, x_0,\, b^2 I)$ in the means: implicit score matching at every noise level.
+
+This is the bound of the derivation, {eq}`eq-dd-continuous`, in other letters.
+The scores differ by $a / b^2$ times the difference of the predictions of $x_0$, and $\mathrm{SNR} = a^2 / b^2$, so that
+
+$$
+g^2\, |s - s_\theta|^2 = -\frac{\mathrm{d}\, \mathrm{SNR}}{\mathrm{d}t}\, |\hat x_0 - \hat x_{0, \theta}|^2 .
+$$ (eq-ss-snr)
 
 On Gaussians everything is a closed form or an ODE for a mean and a variance.
 The data are $N(0.5, 0.6^2)$, and the model's score is $\kappa$ times the true one: $s_\theta = -\kappa\, (x - m_t) / v_t$.
@@ -1261,7 +1350,7 @@ def kl_gaussians(m, v, m_model, v_model):
     return 0.5 * (torch.log(v_model / v) + (v + (m - m_model) ** 2) / v_model - 1)
 
 
-def model_moments(lam, kappa, num_steps=300):
+def model_moments(lam, kappa, num_steps=200):
     """Mean and variance at t = 0 of the backward equation, started from N(0, 1)."""
 
     def rates(state, t):
@@ -1339,6 +1428,12 @@ for kappa, cost in costs.items():
         (nodes - moments[0]) ** 2 / moments[1] + torch.log(2 * math.pi * moments[1])
     )
     checks.at_least("log p - ELBO at three points", log_p - elbo(nodes, kappa), -1e-9)
+    if kappa != 1:
+        checks.at_least(
+            f"kappa = {kappa}: the ODE's KL over the bound",
+            cost["ODE"] / cost["bound"],
+            1.0,
+        )
 checks.at_most(
     "right score: KL, from the start alone",
     costs[1.0]["SDE"],
@@ -1346,21 +1441,42 @@ checks.at_most(
 )
 ratio = costs[1.4]["ODE"] / costs[1.4]["SDE"]
 checks.at_least("kappa = 1.4: the ODE's KL over the SDE's", ratio, 2.0)
-checks.at_least(
-    "kappa = 1.4: the ODE's KL over the bound",
-    costs[1.4]["ODE"] / costs[1.4]["bound"],
-    1.0,
+variance = data_moments(GRID)[1]
+checks.close(
+    "entropy of p_1 minus that of the data",
+    0.5 * torch.log(variance[-1] / variance[0]),
+    integral(vp.rate(GRID) + vp.g2(GRID) / (2 * variance), GRID),
+    rtol=1e-9,
 )
+for name, sde in (("VP", vp), ("VE", ve)):
+    a, b = sde.scale(some_times), sde.std(some_times)
+    slope = time_derivative(
+        lambda t, sde=sde: (sde.scale(t) / sde.std(t)) ** 2, some_times
+    )
+    checks.close(
+        f"{name}: g^2 |score difference|^2 = -SNR' |x_0 difference|^2",
+        sde.g2(some_times) * (a / b**2) ** 2,
+        -slope,
+        rtol=1e-10,
+    )
 
 # %% [markdown]
 r"""
 Two lessons.
 With a wrong score the SDE and the ODE are *two* models with two likelihoods.
-The bound is one on the SDE; the number of {eq}`eq-ss-likelihood` is that of the ODE, which may be much further from the data, and even above the bound: the SDE forgets its past mistakes, the ODE carries them along.
+The bound is one on the SDE; the number of {eq}`eq-ss-likelihood` is that of the ODE, which is further from the data, and here above the bound for every wrong $\kappa$: the SDE forgets its past mistakes, the ODE carries them along.
 
 When is {eq}`eq-ss-bound` an equality?
 When the model's paths differ from the true ones by nothing but the end: take for $s_\theta$ the exact score of *another* density $q$ under the same diffusion, and start from $q_1$.
-Then $p_\theta = q$, given the end points the paths of both are the same, and {eq}`eq-ss-bound` says that a relative entropy is an integral over values of the relative Fisher information, as in [the Langevin lecture](langevin.ipynb).
+Then $p_\theta = q$, and given $x_0$ the paths of both are the same, so that nothing is lost in the chain rule.
+With the Fisher divergence $F$ of {eq}`eq-sm-fisher`, the half included, a relative entropy becomes an integral, as in [the Langevin lecture](langevin.ipynb):
+
+$$
+\begin{aligned}
+\mathrm{KL}(p_0 \,\Vert\, q_0) ={} & \int_0^1 g^2(t)\, F(p_t \,\Vert\, q_t)\, \mathrm{d}t \\
+& + \mathrm{KL}(p_1 \,\Vert\, q_1) .
+\end{aligned}
+$$ (eq-ss-fisher)
 """
 
 
@@ -1373,14 +1489,14 @@ def other_moments(t):
 (m_p, v_p), (m_q, v_q) = data_moments(GRID), other_moments(GRID)
 # s - s_theta is linear in x: its slope and its value at the mean of p_t.
 slope, at_mean = 1 / v_q - 1 / v_p, (m_p - m_q) / v_q
-fisher = slope**2 * v_p + at_mean**2
+fisher = 0.5 * (slope**2 * v_p + at_mean**2)
 kl_at = [kl_gaussians(*data_moments(t), *other_moments(t)) for t in (0 * ONE, ONE)]
 
 # %% tags=["check"]
 checks.close(
     "KL at 0, against KL at 1 and the integral",
     kl_at[0],
-    kl_at[1] + integral(vp.g2(GRID) * fisher, GRID) / 2,
+    kl_at[1] + integral(vp.g2(GRID) * fisher, GRID),
     rtol=1e-8,
 )
 
@@ -1393,13 +1509,13 @@ Noised to the level $\sigma$, the $n$ images become a mixture of $n$ Gaussians, 
 
 $$
 \begin{aligned}
-D(x, \sigma) &= \sum_{i=1}^n w_i(x)\, x_i, \\
+\hat x_0(x, \sigma) &= \sum_{i=1}^n w_i(x)\, x_i, \\
 w(x) &= \operatorname{softmax}_i \Bigl( -\frac{|x - x_i|^2}{2 \sigma^2} \Bigr) .
 \end{aligned}
 $$ (eq-ss-empirical)
 
 A network with enough room that minimised denoising score matching on the training images would end exactly there.
-No training is needed to see what it would do: here it is on MNIST, with the DDIM steps of {eq}`eq-ss-ddim` (for $a = 1$ they read $x' = D + (\sigma' / \sigma)(x - D)$).
+No training is needed to see what it would do: here it is on MNIST, with the DDIM steps of {eq}`eq-ss-ddim` (on the VE path, $a = 1$, they read $x' = \hat x_0 + (\sigma' / \sigma)(x - \hat x_0)$).
 """
 
 
@@ -1411,7 +1527,7 @@ def empirical_denoiser(x, data, std):
 
 
 def denoise_down(x, data, stds):
-    """Probability-flow ODE of the noised training set; yields (x, D)."""
+    """Probability-flow ODE of the noised training set; yields x and the denoiser."""
     for std, smaller in pairwise(stds):
         denoised = empirical_denoiser(x, data, std)
         x = denoised + (smaller / std) * (x - denoised)
@@ -1456,15 +1572,15 @@ if run.on_mnist and run.profile != "smoke":
 _ = run.record(
     "memorised_distance",
     to_training.values.mean(),
-    unit="grey levels",
-    protocol=f"12 samples of the exact score of {len(images):,} noised training images, down to noise 0.01: mean distance to the nearest training image",
+    unit="1",
+    protocol=f"12 samples of the exact score of {len(images):,} noised training images, down to noise 0.01: mean Euclidean distance to the nearest training image, pixels in [0, 1]",
 )
 _ = run.record(
     "neighbour_distance",
     between.mean(),
-    unit="grey levels",
+    unit="1",
     standard_error=between.std() / len(between) ** 0.5,
-    protocol=f"mean distance of 300 training images to the nearest other of {len(images):,}",
+    protocol=f"mean Euclidean distance of 300 training images to the nearest other of {len(images):,}",
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Twelve samples with the perfect score of the training set. Top: the denoiser's opinion on the way, at noise 3. Middle: the samples. Bottom: the training image nearest to each of them.", "name": "fig-ss-memory"}, "image": {"alt": "Three rows of twelve digits. The top row is partly blurred, partly sharp; the middle and the bottom row are clean and the same, digit by digit."}}
@@ -1505,13 +1621,17 @@ class Network(nn.Module):
 
 # %%
 def fit(task, draw, num_steps, seed, batch_size=512):
-    """Least squares: `task(x0, noise, t)` returns the input x_t and what to predict."""
+    """Least squares: `task(x0, noise, t)` returns the input x_t and what to predict.
+
+    Returns the network and the loss of every step.
+    """
     torch.manual_seed(run.seed + seed)
     network = Network().float()
     optimiser = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=4e-3, total_steps=num_steps
     )
+    losses = []
     for _ in range(num_steps):
         x0, t = draw(batch_size), torch.rand(batch_size, 1).float()
         xt, target = task(x0, torch.randn_like(x0), t)
@@ -1520,7 +1640,8 @@ def fit(task, draw, num_steps, seed, batch_size=512):
         loss.backward()
         optimiser.step()
         schedule.step()
-    return network.requires_grad_(False)
+        losses.append(loss.item())
+    return network.requires_grad_(False), torch.tensor(losses)
 
 
 EARLY = 1e-3  # below this time the score is too steep to be learned
@@ -1532,20 +1653,28 @@ def noise_task(x0, noise, t):
 
 
 few = ring.sample(60).float()  # a training set that a network could learn by heart
-small_set_network = fit(
-    noise_task, lambda n: few[torch.randint(len(few), (n,))], P.training_steps, seed=1
-)
+
+
+def draw_few(n):
+    return few[torch.randint(len(few), (n,))]
+
+
+# Stopped early in every profile: more steps would bring it nearer to the spikes.
+small_set_network, _ = fit(noise_task, draw_few, min(P.training_steps, 2_500), seed=1)
 
 # %% [markdown]
 r"""
 Three denoisers of the same sixty training points: the perfect one of {eq}`eq-ss-empirical`, the network, and the truth that neither has seen, that of the eight Gaussians.
 We compare their squared errors at a noise of $b / a = 0.2$, on the training points and on fresh points.
 On the training points nothing can beat the perfect denoiser: it is the posterior mean.
+On fresh points the network, stopped after 2,500 steps, must beat it, if its failure to reach the minimum is what makes it generate.
 """
 
 # %%
-when = torch.tensor(0.0557)
-ratio = vp.std(when) / vp.scale(when)
+ratio = torch.tensor(0.2)
+# b^2 / a^2 = e^B - 1, and B is a quadratic in t.
+B = torch.log1p(ratio**2)
+when = ((FIRST**2 + 2 * (LAST - FIRST) * B).sqrt() - FIRST) / (LAST - FIRST)
 denoisers = {
     "perfect": lambda x: empirical_denoiser(x, few.double(), ratio),
     "network": lambda x: (
@@ -1565,6 +1694,7 @@ for name, (training, fresh) in loss_of.items():
     print(f"{name:8s} training {training.mean():.4f}, fresh {fresh.mean():.4f}")
 
 # %% tags=["check"]
+checks.close("noise over signal", vp.std(when) / vp.scale(when), ratio, rtol=1e-12)
 for name in ("truth", "network"):
     if name == "network" and run.profile == "smoke":
         continue  # not trained
@@ -1574,12 +1704,16 @@ for name in ("truth", "network"):
         excess.mean() / (excess.std() / len(excess) ** 0.5),
         5,
     )
-excess = loss_of["perfect"][1] - loss_of["truth"][1]
-checks.at_least(
-    "fresh points: loss of the perfect one above the truth, in standard errors",
-    excess.mean() / (excess.std() / len(excess) ** 0.5),
-    5,
-)
+
+for name in ("truth", "network"):
+    if name == "network" and run.profile == "smoke":
+        continue  # not trained
+    excess = loss_of["perfect"][1] - loss_of[name][1]
+    checks.at_least(
+        f"fresh points: loss of the perfect one above the {name}, in standard errors",
+        excess.mean() / (excess.std() / len(excess) ** 0.5),
+        5,
+    )
 
 # %%
 begin = torch.randn(1_000, 2)
@@ -1615,6 +1749,16 @@ nearest = {
     )
 }
 
+unseen = ring.sample(1_000)
+covered = {  # how far fresh points are from the nearest sample
+    name: torch.cdist(unseen, x.double()).min(1).values.mean()
+    for name, x in (
+        ("truth", ring.sample(1_000)),
+        ("network", generated),
+        ("perfect", memorised),
+    )
+}
+
 # %% tags=["check"]
 checks.at_most(
     "perfect score: largest distance to a training point", nearest["perfect"], 0.06
@@ -1625,6 +1769,7 @@ if run.profile != "smoke":
         nearest["network"].median(),
         0.03,
     )
+    checks.ordered("fresh points: mean distance to the nearest sample", covered)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A thousand samples (dots) of the probability-flow ODE and the sixty training points (crosses). Left: perfect score of the training set. Middle: a network trained on it. Right: fresh draws of the truth.", "name": "fig-ss-few"}, "image": {"alt": "Three panels with sixty crosses in eight groups. On the left every dot lies on a cross. In the middle dots fill clouds and thin bridges around the crosses. On the right dots form eight round clouds."}}
 fig, axes = plt.subplots(1, 3, figsize=(7.4, 2.7), sharey=True)
@@ -1639,26 +1784,26 @@ r"""
 ## Flow matching
 
 **If all that is needed in the end is a velocity, one can learn the velocity itself, by least squares, for any path from data to noise.**
-Choose how signal and noise are mixed, $x_t = a(t)\, x_0 + b(t)\, \varepsilon$, as before; each pair $(x_0, \varepsilon)$ moves with the velocity $\dot a\, x_0 + \dot b\, \varepsilon$.
+Choose how signal and noise are mixed, $x_t = a(t)\, x_0 + b(t)\, \epsilon$, as before; each pair $(x_0, \epsilon)$ moves with the velocity $\dot a\, x_0 + \dot b\, \epsilon$.
 *Flow matching* {cite:p}`lipman2023,liu2023,albergo2023` regresses a network on it:
 
 $$
-\min_\theta\; \mathbb{E}\, \bigl| u_\theta(x_t, t) - (\dot a\, x_0 + \dot b\, \varepsilon) \bigr|^2 .
+\min_\theta\; \mathbb{E}\, \bigl| u_\theta(x_t, t) - (\dot a\, x_0 + \dot b\, \epsilon) \bigr|^2 .
 $$ (eq-ss-flow-matching)
 
 Many pairs pass through one point $x$ at time $t$, and least squares learns their mean, as in denoising score matching:
 
 $$
 \begin{aligned}
-u(x, t) &= \mathbb{E}[\dot a\, x_0 + \dot b\, \varepsilon \mid x_t = x] \\
-&= \dot a\, D + \dot b\, \frac{x - a\, D}{b} \\
+u(x, t) &= \mathbb{E}[\dot a\, x_0 + \dot b\, \epsilon \mid x_t = x] \\
+&= \dot a\, \hat x_0 + \dot b\, \frac{x - a\, \hat x_0}{b} \\
 &= \frac{\dot a}{a}\, x - \Bigl( b\, \dot b - \frac{\dot a}{a}\, b^2 \Bigr) s(x, t) ,
 \end{aligned}
 $$ (eq-ss-velocity)
 
-where $D = (x + b^2 s) / a$ was used.
+where $\hat x_0 = (x + b^2 s) / a$ was used.
 By {eq}`eq-ss-moments`, $\dot a / a = f$ and $2 b \dot b - 2 f b^2 = g^2$: this is $f x - \frac{1}{2} g^2 s$, the probability-flow ODE.
-**For Gaussian noise flow matching and diffusion are the same model**; what differs is the path, and which of $D$, $\hat\varepsilon$, $s$, $u$ the network is asked for.
+**For Gaussian noise flow matching and diffusion are the same model**; what differs is the path, and which of $\hat x_0$, $\hat\epsilon$, $s$, $u$ the network is asked for.
 
 The popular path is the straight one, $a = 1 - t$, $b = t$.
 (Many papers let $t$ run the other way, with the noise at 0: their $t$ is our $1 - t$.)
@@ -1731,6 +1876,7 @@ The straight lines are those of the pairs; the paths of the flow bend, because t
 
 Three networks of one size and one budget: noise on the VP path (the diffusion model), velocity on the circle, velocity on the straight line.
 For each we compute the likelihood by {eq}`eq-ss-likelihood` and, since the truth is known, the mean of $\log p - \log p_\theta$ over fresh points: the relative entropy, which is the negative log-likelihood minus the entropy of the data.
+The flow of the diffusion model is followed from $t = 0.001$ on, where it was trained; its density is that at this time, not at 0.
 """
 
 
@@ -1770,27 +1916,71 @@ checks.close(
 )
 
 # %%
-diffusion = fit(noise_task, draw_ring, P.training_steps, seed=2)
-matched = {
-    name: fit(velocity_task(PATHS[name]), draw_ring, P.training_steps, seed=3)
-    for name in ("circle", "straight")
-}
+diffusion, _ = fit(noise_task, draw_ring, P.training_steps, seed=2)
+matched, losses = {}, {}
+for name in ("circle", "straight"):
+    matched[name], losses[name] = fit(
+        velocity_task(PATHS[name]), draw_ring, P.training_steps, seed=3
+    )
 flows = {"VP": flow_of_noise(diffusion), **matched}
 TEST = ring.sample(P.num_test)
 
 
-def relative_entropy(name, num_steps=40):
-    """log p - log p_theta at the test points, in nats."""
+def relative_entropy(name, x, num_steps=40):
+    """log p - log p_theta at the points x, in nats."""
     times = torch.linspace(0, 1, num_steps + 1)
     if name == "VP":
         times = late(num_steps).flip(0)
     log_prob = log_prob_by_ode(
-        TEST.float(), flows[name], times.float(), standard_normal_log_prob
+        x.float(), flows[name], times.float(), standard_normal_log_prob
     )
-    return ring.log_prob(TEST) - log_prob.double()
+    return ring.log_prob(x) - log_prob.double()
 
 
-excess = {name: relative_entropy(name) for name in flows}
+excess = {name: relative_entropy(name, TEST) for name in flows}
+SOME = TEST[: P.num_test // 4]
+finer = {name: relative_entropy(name, SOME, 80) for name in flows}
+
+# %% [markdown]
+r"""
+The smallest possible loss of {eq}`eq-ss-flow-matching` is known: it is that of the exact velocity, the variance of the targets that meet in one point.
+What a network has above it is its own error, $\mathbb{E} |u_\theta - u|^2$.
+"""
+
+
+# %%
+def velocity_losses(network, path, num_times=50, num_points=400):
+    """Loss of the exact velocity and of the network at the same draws."""
+    rows = []
+    for t in (torch.arange(num_times) + 0.5) / num_times:
+        x0, noise = ring.sample(num_points), torch.randn(num_points, 2)
+        xt, target = velocity_task(path)(x0, noise, t)
+        learned = network(xt.float(), t.float()).double()
+        exact = mean_velocity(ring, path, xt, t)
+        rows.append(torch.stack([exact - target, learned - target, learned - exact]))
+    return torch.cat(rows, 1).square().sum(2)
+
+
+floors = {}
+for name in matched:
+    exact, learned, error = velocity_losses(matched[name], PATHS[name])
+    floors[name] = exact.mean()
+    # The cross term of the two has the mean zero.
+    checks.unbiased(
+        f"{name}: loss minus floor, against the error", learned - exact - error, 0.0
+    )
+    print(f"{name}: floor {exact.mean():.3f}, error of the network {error.mean():.4f}")
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Loss of the velocity network on the straight path while it trains, in squared units of the plane: each step (thin) and the mean of the last fifty (thick). Dashed: the loss of the exact velocity.", "name": "fig-ss-training"}, "image": {"alt": "A noisy thin curve and a thick one through it, against the training step. The thick one falls steeply at first, then slowly, and ends close to a dashed horizontal line that it does not leave behind."}}
+fig, ax = plt.subplots(figsize=(7, 3.2))
+curve = losses["straight"]
+ax.plot(curve, color=plotting.COLOURS[0], linewidth=0.5, alpha=0.4)
+width = min(50, len(curve) // 2)
+smooth = curve.unfold(0, width, 1).mean(1)
+ax.plot(torch.arange(width, len(curve) + 1), smooth, color=plotting.COLOURS[0])
+plotting.reference_line(ax, floors["straight"].item(), "exact velocity")
+ax.set_yscale("log")
+_ = ax.set(xlabel="training step", ylabel="loss")
 
 # %%
 _ = run.record(
@@ -1812,16 +2002,30 @@ for name, short_name in RECORDED.items():
         unit="nats",
         standard_error=excess[name].std() / P.num_test**0.5,
         protocol=f"KL(target || model) from {P.num_test:,} points of eight Gaussians, likelihood by the ODE, "
-        f"{name} path, {P.training_steps:,} steps of 512 points",
+        f"{name} path{', density at t = 0.001' if name == 'VP' else ''}, {P.training_steps:,} steps of 512 points",
     )
 
 # %% tags=["check"]
+for name, curve in losses.items():
+    # Every batch is fresh, so that no network has a smaller mean than the floor.
+    half = curve[len(curve) // 2 :]
+    checks.at_least(
+        f"{name}: second half of the training, loss above the floor in standard errors",
+        (half.mean() - floors[name]) / (half.std() / len(half) ** 0.5),
+        -5,
+    )
 for name in flows:
     standard_error = excess[name].std() / P.num_test**0.5
+    change = (finer[name] - excess[name][: len(SOME)]).mean().abs()
+    checks.at_most(
+        f"{name}: KL with 80 steps against 40, over its standard error",
+        change / standard_error,
+        1.0,
+    )
     checks.at_least(
         f"{name}: KL over its standard error", excess[name].mean() / standard_error, -5
     )
-if run.profile != "smoke":
+if run.profile != "smoke":  # guards, far above what a training gives
     checks.at_most("straight: KL to the target", excess["straight"].mean(), 0.2)
     checks.at_most("circle: KL to the target", excess["circle"].mean(), 0.2)
     checks.at_most("diffusion: KL to the target", excess["VP"].mean(), 0.5)
@@ -1855,19 +2059,19 @@ def generate(name, num_steps, begin):
 
 def crookedness(path):
     """Length of the way over the distance of its ends, averaged."""
-    path = torch.stack(path)
+    path = torch.stack(list(path))
     length = (path[1:] - path[:-1]).norm(dim=2).sum(0)
     return (length.sum() / (path[-1] - path[0]).norm(dim=1).sum()).item()
 
 
-begin, fresh = torch.randn(4_000, 2).float(), ring.sample(4_000)
+begin, fresh = torch.randn(P.num_points, 2).float(), ring.sample(P.num_points)
 CALLS = (1, 2, 5, 10, 20, 50)
 quality = {
     name: [sliced_wasserstein(generate(name, n, begin)[-1], fresh) for n in CALLS]
     for name in flows
 }
-floor = sliced_wasserstein(ring.sample(4_000), fresh)
-bends = {name: crookedness(generate(name, 100, begin)) for name in flows}
+floor = sliced_wasserstein(ring.sample(P.num_points), fresh)
+bends = {name: crookedness(generate(name, 100, begin[:1_000])) for name in flows}
 print("calls     " + "".join(f"{n:8d}" for n in CALLS) + "   length / distance")
 for name, row in quality.items():
     print(f"{name:10s}" + "".join(f"{d:8.3f}" for d in row) + f"{bends[name]:12.2f}")
@@ -1878,6 +2082,17 @@ checks.close(
     sliced_wasserstein(fresh, fresh + torch.tensor([1.0, 0.0])),
     2 / math.pi,
     rtol=1e-3,
+)
+checks.close(
+    "of a cloud and the same cloud in another order",
+    sliced_wasserstein(fresh, fresh[torch.randperm(len(fresh))]),
+    0.0,
+    atol=1e-12,
+)
+turn = torch.linspace(0, math.pi, 1_001)
+half_circle = torch.stack([turn.cos(), turn.sin()], 1)[:, None]
+checks.close(
+    "crookedness of a half circle", crookedness(half_circle), math.pi / 2, rtol=1e-5
 )
 checks.at_least("crookedness", list(bends.values()), 1 - 1e-6)
 if run.profile != "smoke":
@@ -1891,7 +2106,10 @@ if run.profile != "smoke":
 # %% [markdown]
 r"""
 The circle is the straighter of the two, and not because of what the networks missed: the exact velocities say the same.
-On the straight path the cloud first contracts, since $(1 - t)^2 v + t^2$ has its minimum half-way, and then widens again; on the circle $v \cos^2 + \sin^2$ goes from 1 to $v$ without a detour.
+On the straight path the cloud first contracts, since $(1 - t)^2 v + t^2$ has its minimum $v / (1 + v) < 1$ on the way, at $t = v / (1 + v)$, and then widens again; on the circle $v \cos^2 + \sin^2$ goes from 1 to $v$ without a detour.
+The paths of the diffusion model are about as straight as those on the circle, so that straightness is not what it lacks at five calls.
+Two other things differ: where the five times lie, and the variables of the steps, DDIM's or Euler's in $t$.
+With the exact score of the VP path we change one at a time; the times of the circle are those at which $b / a = \tan \frac{\pi \tau}{2}$ with evenly spaced $\tau$.
 """
 
 
@@ -1902,6 +2120,28 @@ def exact_states(path, num_steps, begin):
     return list(euler(begin, partial(mean_velocity, ring, path), times))
 
 
+def times_of_the_circle(num_steps):
+    """Times of the VP path, from 1 to EARLY, evenly spaced in arctan(b / a)."""
+    ends = torch.tensor([1.0, EARLY])
+    ends = torch.atan2(vp.std(ends), vp.scale(ends))
+    ratio = torch.linspace(ends[0], ends[1], num_steps + 1).tan()
+    root = (FIRST**2 + 2 * (LAST - FIRST) * torch.log1p(ratio**2)).sqrt()
+    return (root - FIRST) / (LAST - FIRST)
+
+
+evenly = EARLY + (1 - EARLY) * torch.linspace(1, 0, 6)
+vp_quality = {}
+for grid, times in (("even in t", evenly), ("circle", times_of_the_circle(5))):
+    ends = {
+        "DDIM": ddim_as_euler(begin.double(), noise_of_law(ring_law), vp, times),
+        "Euler": euler(begin.double(), flow_of(ring), times),
+    }
+    for method, states in ends.items():
+        distance = sliced_wasserstein(last(states), fresh)
+        vp_quality[f"{method}, {grid}"] = distance
+        print(f"VP, exact score, 5 calls: {method:6s}times {grid:10s}{distance:.3f}")
+
+# %%
 exact_bends, exact_quality = {}, {}
 for name in ("circle", "straight"):
     starts = begin[:1_000].double()
@@ -1918,8 +2158,36 @@ checks.ordered(
     {name: exact_bends[name] for name in ("circle", "straight")},
 )
 checks.ordered("5 calls, exact velocity: distance to fresh data", exact_quality)
+for better, worse in (
+    ("DDIM, circle", "DDIM, even in t"),
+    ("Euler, even in t", "DDIM, even in t"),
+    ("Euler, circle", "DDIM, circle"),
+    ("Euler, circle", "Euler, even in t"),
+):
+    checks.ordered(
+        "VP, exact score, 5 calls: distance",
+        {name: vp_quality[name] for name in (better, worse)},
+    )
+checks.close(
+    "VP with both, against Euler on the circle, within the distance of two sets of data",
+    vp_quality["Euler, circle"],
+    exact_quality["circle"],
+    atol=floor,
+)
+exact_bends["VP"] = crookedness(
+    list(euler(begin[:1_000].double(), flow_of(ring), late(100)))
+)
+checks.ordered(
+    "length over distance, exact score",
+    {name: exact_bends[name] for name in ("VP", "straight")},
+)
+v = (ring.means.square().mean() + 0.3**2).item()  # of one coordinate
+grid = torch.linspace(0, 1, 10_001)
+smallest = ((1 - grid) ** 2 * v + grid**2).min(0)
+checks.close("smallest variance on the way", smallest.values, v / (1 + v), rtol=1e-7)
+checks.close("and its time", grid[smallest.indices], v / (1 + v), atol=1e-4)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: distance of the samples from fresh data against the number of network calls; dashed, two sets of data. Right: twenty paths of the flow that was trained on straight pairs, from noise (small dots) to data (large dots).", "name": "fig-ss-flow"}, "image": {"alt": "Left, three falling curves on logarithmic axes; at five calls that of the circle is lowest and that of the diffusion model highest, and all come near a dashed line at fifty calls. Right, twenty curves that run outwards to a ring of eight groups, some of them nearly straight, some with a hairpin bend near the middle."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: distance of the samples from fresh data against the number of network calls; dashed, two sets of data. Right: twenty paths of the flow that was trained on straight pairs, from noise (small dots) to data (large dots).", "name": "fig-ss-flow"}, "image": {"alt": "Left, three curves on logarithmic axes; at five calls that of the circle is lowest and that of the diffusion model highest, and all come near a dashed line at fifty calls. Right, twenty curves that run outwards to a ring of eight groups, some of them nearly straight, some with a hairpin bend near the middle."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4), width_ratios=(1.3, 1))
 labels = {
     "VP": "diffusion, DDIM",
@@ -1940,8 +2208,8 @@ _ = right.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
 # %% [markdown]
 r"""
 The two velocity models beat the noise model at five calls, and the better of the two is the one whose pairs go along a circle.
-So the gain here does not come from the straight line.
-Straight *pairs* do not make straight *paths*; what helps at few calls is a flow that needs few turns, and that the steps are not spent where nothing but noise is left, as on the linear schedule of DDPM.
+So the gain here does not come from the straight line, and not from learning a velocity either: by the check above, the diffusion model's own flow is as good at five calls, with Euler's steps at the circle's times.
+Straight *pairs* do not make straight *paths*; and few calls are well spent if they are not spent where nothing but noise is left, as on the linear schedule.
 For other data the order of the paths may change; pairing noise and data better straightens them for any data {cite:p}`tong2024,liu2023`, see {ref}`ex-ss-pairing`.
 """
 
@@ -1971,17 +2239,17 @@ And a network's output is a score only if its Jacobian is symmetric.
 ```
 
 The calls are orders of magnitude in common use, not laws.
-Energy and score models have the density without its constant, one as the function, the other as its gradient; autoregressive models and normalising flows have it by construction, and only for the last three rows is the same network read as a sampler *or* as a density.
+Energy and score models have the density without its constant, one as the function, the other as its gradient; autoregressive models and normalising flows have it by construction, and diffusion is the family in which one network gives two models: the SDE with a bound, the ODE with an exact density.
 """
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The families by what they know about the density (upwards) and by the usual number of network calls for one sample. Filled: with a latent code for each sample. An autoregressive model of MNIST needs 784 calls.", "name": "fig-ss-map"}, "image": {"alt": "A chart with four levels: none, up to a constant, bound, exact. GAN stands at one call and none; VAE at one call and bound; normalising flow at one call and exact; flow matching and the diffusion ODE at ten to fifty calls and exact; autoregressive at 784 calls and exact; diffusion SDE at some hundred calls and bound; energy model, RBM and score model at many calls and up to a constant."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The families by what they know about the density (upwards) and by the usual number of network calls for one sample. Filled: with latent variables, those of the table. An autoregressive model of MNIST needs 784 calls.", "name": "fig-ss-map"}, "image": {"alt": "A chart with four levels: none, up to a constant, bound, exact. GAN stands at one call and none; VAE at one call and bound; normalising flow at one call and exact; flow matching and the diffusion ODE at ten to fifty calls and exact; autoregressive at 784 calls and exact; diffusion SDE at some hundred calls and bound; energy model, RBM and score model at many calls and up to a constant."}}
 MAP = (  # name, calls, what is known of the density, latent code, shift of the label
     ("GAN", 1, 0, True, 10),
     ("VAE", 1, 2, True, 10),
     ("normalising flow", 1, 3, True, 10),
     ("flow matching", 12, 3, True, 10),
     ("diffusion, ODE", 40, 3, True, -20),
-    ("diffusion, SDE", 400, 2, False, 10),
+    ("diffusion, SDE", 400, 2, True, 10),
     ("autoregressive", 784, 3, False, 10),
     ("energy model", 60, 1, False, 10),
     ("RBM", 1_000, 1, True, 10),
@@ -2012,7 +2280,9 @@ _ = ax.set_ylabel("density")
 # %% [markdown]
 r"""
 And the numbers of this book, read from the results of this build; "not run" means that a lecture has not run in this profile before this one.
+A name that the lecture does not have is an error.
 They are numbers of different tasks: compare only rows with the same task.
+The Fréchet ratio is the distance of the samples from the test images over that of the training images, see [the GAN on MNIST](gan_mnist.ipynb).
 """
 
 # %%
@@ -2022,7 +2292,12 @@ RBM, 500 hidden units | binary MNIST, log p by AIS | rbm.rbm500_test_log_likelih
 VAE | binary MNIST, ELBO | vae_pytorch.elbo_test
 VAE | binary MNIST, log p by IWAE | vae_pytorch.log_likelihood_iwae_test
 GAN | MNIST, Parzen estimate | gan_mnist.parzen_log_likelihood
+GAN | MNIST, Fréchet ratio | gan_mnist.classifier_fd_ratio
+diffusion, DDPM | MNIST, Fréchet ratio | diffusion_mnist.classifier_fd_ratio
+diffusion, 20 steps | MNIST, Fréchet ratio | diffusion_mnist.classifier_fd_ratio_ddim20
 GAN | MNIST, time of a sample | gan_mnist.microseconds_per_sample
+diffusion, 20 steps | MNIST, time of a sample | diffusion_mnist.milliseconds_per_sample_ddim20
+diffusion | MNIST, bound | diffusion_mnist.bits_per_dim_bound
 energy model, two phases | eight Gaussians, KL | energy_models.ebm2d_kl_to_target
 energy model, NCE | eight Gaussians, KL | energy_models.nce_kl_to_target
 normalising flow | eight Gaussians, KL | energy_models.flow_likelihood_kl_to_target
@@ -2035,21 +2310,19 @@ RESULTS = [line.split(" | ") for line in RESULTS.strip().splitlines()]
 
 
 # %%
-def recorded(lecture, name):
-    """A number of this build with its unit, or what is missing."""
-    path = run.path.with_name(f"{lecture}.json")
-    metrics = json.loads(path.read_text())["metrics"] if path.exists() else []
-    for metric in metrics:
-        if metric["name"] == name:
-            return f"{metric['value']:10.4g} {metric['unit']}"
-    return "   not run"
+def of_this_build(lecture, name):
+    """A number with its unit; an error if the lecture has run and has no such number."""
+    metrics = dgm.runtime.recorded(lecture)
+    if not metrics:
+        return "   not run"
+    return f"{metrics[name]['value']:10.4g} {metrics[name]['unit']}"
 
 
 for family, task, number in RESULTS:
-    print(f"{family:30s}{task:30s}{recorded(*number.split('.'))}")
+    print(f"{family:30s}{task:30s}{of_this_build(*number.split('.'))}")
 
 # %% tags=["check"]
-own = recorded("score_sde", "flow_matching_kl_to_target")
+own = of_this_build("score_sde", "flow_matching_kl_to_target")
 checks.close(
     "the table reads what was recorded",
     float(own.split()[0]),
@@ -2057,9 +2330,14 @@ checks.close(
     rtol=1e-3,
 )
 checks.true(
-    "a missing number is said to be missing",
-    "not run" in recorded("score_sde", "no_such_number"),
+    "a lecture that has not run is said not to have run",
+    "not run" in of_this_build("no_such_lecture", "flow_matching_kl_to_target"),
 )
+try:
+    misspelt = of_this_build("score_sde", "flow_matchin_kl_to_target")
+except KeyError:
+    misspelt = None
+checks.true("a misspelt number of a lecture that has run is an error", misspelt is None)
 
 # %% [markdown]
 r"""
@@ -2075,7 +2353,7 @@ In continuous time the chain of jumps has a reverse too, with ratios $p_t(y) / p
 
 **Consistency models.**
 The probability-flow ODE is a map from noise to data that costs an integration.
-{cite:t}`songconsistency2023` train one network $h(x, t)$ to give the end of the path through $(x, t)$ at once, by asking that $h$ be the same at neighbouring points of one path: one call for a sample, at the price of a harder training.
+{cite:t}`songconsistency2023` train one network $h(x, t)$ to give the end of the path through $(x, t)$ at once, by asking that $h$ be the same at neighbouring points of one path and that $h(x, 0) = x$: one call for a sample, at the price of a harder training.
 It is no contradiction to our warning above: a *velocity* at pure noise knows only the mean, a *map* knows the end.
 """
 
@@ -2089,7 +2367,7 @@ The solutions are folded away; they run with the book and pass the same checks.
 ```{exercise-start} From a kernel to its equation
 :label: ex-ss-kernel
 ```
-Somebody gives you only the mixing, $x_t = a(t)\, x_0 + b(t)\, \varepsilon$.
+Somebody gives you only the mixing, $x_t = a(t)\, x_0 + b(t)\, \epsilon$.
 Write `equation_of(scale, std, t)`, which returns $f(t)$ and $g^2(t)$ of an SDE with this kernel, for functions `scale`, `std` and a tensor of times; `time_derivative(function, t)` is at hand.
 For which pairs of functions is there no such SDE?
 ```{exercise-end}
@@ -2167,9 +2445,10 @@ def check_gaussian(answer):
         abs(float(answer(1.4, 0.5, 0.36, n)) + 1.533112909) for n in (1_000, 2_000)
     ]
     checks.at_most("N(0.5, 0.36) at 1.4, 2,000 steps: error", errors[1], 5e-3)
-    checks.at_least(
-        "1,000 over 2,000 steps: ratio of the errors", errors[0] / errors[1], 1.8
-    )
+    if errors[1] > 1e-8:  # a better method has nothing but rounding left
+        checks.at_least(
+            "1,000 over 2,000 steps: ratio of the errors", errors[0] / errors[1], 1.8
+        )
     narrow_one = -0.5 * math.log(2 * math.pi * 0.04) - 0.5 * 0.3**2 / 0.04
     checks.close(
         "N(-1, 0.04) at -0.7",
@@ -2274,9 +2553,8 @@ check_two_points(denoise_two)
 
 # %% [markdown]
 r"""
-$w_\pm \propto e^{\pm x / \sigma^2}$, so that $D = \tanh(x / \sigma^2)$, and every path ends at a training point.
-Near $x = 0$ the velocity in $\sigma$ is $(x - D) / \sigma \approx x\, (1 - 1/\sigma^2) / \sigma$: above $\sigma = 1$, half the distance of the points, the middle attracts; below it the middle repels, and the choice is made.
-For images this happens at a noise of the size of the distances between them: late for details, early for what tells a 0 from a 1.
+$w_\pm \propto e^{\pm x / \sigma^2}$, so that $\hat x_0 = \tanh(x / \sigma^2)$, and every path ends at a training point.
+Near $x = 0$ the velocity in $\sigma$ is $(x - \hat x_0) / \sigma \approx x\, (1 - 1/\sigma^2) / \sigma$: above $\sigma = 1$, half the distance of the points, the middle attracts; below it the middle repels, and the choice is made.
 ````{solution-end}
 ````
 """
@@ -2286,7 +2564,7 @@ r"""
 ```{exercise-start} Better pairs
 :label: ex-ss-pairing
 ```
-On a line, with data $N(m, v)$ and the straight path, pair the noise with the data in their order: $x_0 = m + \sqrt{v}\, \varepsilon$ (optimal transport).
+On a line, with data $N(m, v)$ and the straight path, pair the noise with the data in their order: $x_0 = m + \sqrt{v}\, \epsilon$ (optimal transport).
 Write `paired_velocity(x, t, m, v)`, the velocity at $x$ of the flow that this pairing defines.
 The check takes one single Euler step from the noise.
 What is the velocity for independent pairs at $t = 1$, and where does its single step end?
@@ -2358,7 +2636,7 @@ r"""
 6. The map is {numref}`fig-ss-map`, with the numbers of this build below it.
 
 There is no published number to compare with: the papers on this subject report CIFAR-10 and larger images, not the plane and not MNIST.
-Whether scores can be multiplied to combine models is a question for [the derivation](diffusion_derivation.ipynb): the score of a product is a sum only at $t = 0$.
+To multiply the densities of two models one adds their scores; but a sampler needs the score of the *noised product*, and that is the sum of the *noised scores* only at $t = 0$, see [the derivation](diffusion_derivation.ipynb).
 
 **Reading:** {cite:t}`songsde2021` for everything up to the likelihood; {cite:t}`karras2022` for the design of samplers, {cite:t}`kingma2021` for the bound in continuous time; {cite:t}`lipman2023`, {cite:t}`liu2023` and {cite:t}`albergo2023`, who found flow matching at the same time.
 """

@@ -499,6 +499,7 @@ without = cosine_betas(1000, offset=0.0)[0] / cosine[0]
 checks.at_most("cosine: first beta without the offset, over it", without, 0.1)
 capped = (torch.tensor(f[1:]) / torch.tensor(f[:-1]) < 1 - 0.999).any().item()
 checks.true("cosine: the cap acts at t = T alone", not capped and cosine[-1] == 0.999)
+# %% tags=["check"]
 batch = q_sample(
     torch.ones(3, 2, 2), torch.tensor([0, 7, 1000]), torch.zeros(3, 2, 2), table
 )
@@ -1526,7 +1527,7 @@ def look_up(table, lam):
 
 # %%
 def along(lengths, points=20):
-    """Log-SNRs inside pieces of equal time and these lengths; |lambda'| of each piece."""
+    """Log-SNRs inside pieces of equal time, of these lengths; |lambda'| of each."""
     starts = log_snr_ends[0] - torch.cumsum(lengths, 0) + lengths
     inside = (torch.arange(points) + 0.5) / points
     lam = starts[:, None] - lengths[:, None] * inside
@@ -1711,6 +1712,7 @@ def summed_kl(num_steps):
     return total
 
 
+# %%
 x = y.clone().requires_grad_(True)
 derivative = two_bumps.log_prob(x[:, None])
 for _ in range(3):

@@ -573,6 +573,11 @@ for eta in (0.0, 0.5, 1.0):
             checks.unbiased(f"{what}, mean", rest, [0.0])
             checks.unbiased(f"{what}, variance", rest.square(), (1 - linear[s])[None])
     checks.close(f"eta {eta}: ends at x_0", state, x0, atol=1e-12)
+fixed = x0[:1].expand(100_000, 1) + 0.5
+state = next(ddim(fixed, lambda x, t: x0, linear, steps, eta=0.5, generator=g))
+kept_t, kept_s = linear[steps[0]], linear[steps[1]]
+added = 0.25 * (1 - kept_s) / (1 - kept_t) * (1 - kept_t / kept_s)
+checks.unbiased("eta 0.5: noise added", (state - state.mean()).square(), added[None])
 noise_kept = ddim(x, lambda x, t: x0, linear, steps)
 same = diffusion.q_sample(x0, steps[1], xi, linear)
 checks.close("eta 0: the noise stays the same", next(noise_kept), same, atol=1e-12)
@@ -897,6 +902,13 @@ on_test, on_test_last = held_out_loss(average), held_out_loss(network)
 # %% tags=["check"]
 print(f"loss on test images {on_test.mean():.4f}, of the best linear denoiser", end=" ")
 print(f"{linear_loss.mean():.4f}, of the answer zero {zero_loss.mean():.4f}")
+powers = P.decay ** torch.arange(len(one_weight) - 1, -1, -1).double()
+powers[1:] *= 1 - P.decay
+mean_weight = (powers * one_weight.double()).sum()
+found = average.enter.weight[0, 0, 0, 0]
+# float32 rounds each addition, to 1e-8 of so small a number; an early error is forgotten.
+checks.close("one averaged weight", found, mean_weight, atol=1e-5)
+checks.at_least("its distance from the last", (found - one_weight[-1]).abs(), 3e-5)
 many = torch.stack([spread_times(P.batch_size) for _ in range(400)])
 quarters = [T * i // 4 for i in range(5)]
 shares, exact_shares = [], []

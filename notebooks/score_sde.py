@@ -51,6 +51,7 @@ import dgm
 from dgm import checks, plotting, samplers
 from dgm.models.diffusion import alphas_cumprod_of, linear_betas
 from dgm.models.mixture import GaussianMixture
+from dgm.scores import divergence
 
 import matplotlib.pyplot as plt
 import scipy.integrate
@@ -352,22 +353,8 @@ This is the equation of a fluid that flows with velocity $u$, with no noise in i
 *As far as the marginals go, noise is a velocity*, $-\frac{1}{2} g^2 s$, from dense to thin.
 
 We check {eq}`eq-ss-fokker-planck` on a mixture in the plane.
-Time derivative and divergence are taken by automatic differentiation, so that the residual must vanish to rounding, and a drift without the half must not.
+Time derivative and divergence are taken by automatic differentiation, the latter as in [score matching](score_matching.ipynb), so that the residual must vanish to rounding, and a drift without the half must not.
 """
-
-
-# %%
-def divergence(field, x):
-    """sum_i d field_i / d x_i at each row of x: one backward pass for each dimension."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_(True)
-        value = field(x)
-        total = 0.0
-        for i in range(x.shape[1]):
-            total += torch.autograd.grad(value[:, i].sum(), x, retain_graph=True)[0][
-                :, i
-            ]
-    return total
 
 
 # %%
@@ -1305,7 +1292,7 @@ with $\pi = N(0, I)$, where the model starts.
 The [usual loss](diffusion_derivation.ipynb) weighs $|s - s_\theta|^2$ with $b^2$, which makes it a loss on the noise; with $g^2$ it is the ELBO.
 
 The unknown $s$ can be traded for a divergence.
-Take the entropy $H$ of the data from both sides of {eq}`eq-ss-bound`: the mean of $\log p_\theta$ is at least $-H(p_0) - \mathrm{KL}(p_1 \Vert \pi)$ minus the integral, and $-\mathrm{KL}(p_1 \Vert \pi) = H(p_1) + \mathbb{E} \log \pi(x_1)$.
+With the entropy $H$, $\mathrm{KL}(p \Vert p_\theta)$ is $-H(p_0)$ minus the mean of $\log p_\theta$, so that by {eq}`eq-ss-bound` this mean is at least $-H(p_0) - \mathrm{KL}(p_1 \Vert \pi)$ minus the integral, and $-\mathrm{KL}(p_1 \Vert \pi) = H(p_1) + \mathbb{E} \log \pi(x_1)$.
 Along a flow the entropy grows by the mean divergence of the velocity; with {eq}`eq-ss-continuity` and integration by parts,
 
 $$
@@ -1316,7 +1303,7 @@ H(p_1) - H(p_0) &= \int_0^1 \mathbb{E}\bigl[ \nabla \cdot (f x) - \tfrac{1}{2} g
 \end{aligned}
 $$ (eq-ss-entropy)
 
-The first line cancels $\mathbb{E} |s|^2$ from the square, the last replaces its cross term, and what is left are means over $x_t$ with no $s$ in them.
+The second line cancels $\mathbb{E} |s|^2$ from the square, the third replaces its cross term, and what is left are means over $x_t$ with no $s$ in them.
 It also holds for every single $x_0$: it is the ELBO of a path whose hidden part is drawn by the forward process from $x_0$, and that process only changes the law in the means,
 
 $$
@@ -1328,7 +1315,7 @@ $$ (eq-ss-elbo)
 
 with $x_t \sim N(a\, x_0,\, b^2 I)$ in the means: implicit score matching at every noise level.
 
-This is the bound of the derivation, {eq}`eq-dd-continuous`, in other letters.
+The integral of {eq}`eq-ss-bound` is that of the derivation, {eq}`eq-dd-continuous`, but for the part of the error that no prediction can remove.
 The scores differ by $a / b^2$ times the difference of the predictions of $x_0$, and $\mathrm{SNR} = a^2 / b^2$, so that
 
 $$
@@ -1441,6 +1428,8 @@ checks.at_most(
 )
 ratio = costs[1.4]["ODE"] / costs[1.4]["SDE"]
 checks.at_least("kappa = 1.4: the ODE's KL over the SDE's", ratio, 2.0)
+
+# %% tags=["check"]
 variance = data_moments(GRID)[1]
 checks.close(
     "entropy of p_1 minus that of the data",
@@ -1621,10 +1610,7 @@ class Network(nn.Module):
 
 # %%
 def fit(task, draw, num_steps, seed, batch_size=512):
-    """Least squares: `task(x0, noise, t)` returns the input x_t and what to predict.
-
-    Returns the network and the loss of every step.
-    """
+    """Network and losses; `task(x0, noise, t)` returns x_t and what to predict."""
     torch.manual_seed(run.seed + seed)
     network = Network().float()
     optimiser = torch.optim.Adam(network.parameters())
@@ -1749,6 +1735,8 @@ nearest = {
     )
 }
 
+
+# %%
 unseen = ring.sample(1_000)
 covered = {  # how far fresh points are from the nearest sample
     name: torch.cdist(unseen, x.double()).min(1).values.mean()
@@ -1978,8 +1966,7 @@ ax.plot(curve, color=plotting.COLOURS[0], linewidth=0.5, alpha=0.4)
 width = min(50, len(curve) // 2)
 smooth = curve.unfold(0, width, 1).mean(1)
 ax.plot(torch.arange(width, len(curve) + 1), smooth, color=plotting.COLOURS[0])
-plotting.reference_line(ax, floors["straight"].item(), "exact velocity")
-ax.set_yscale("log")
+plotting.reference_line(ax, floors["straight"].item(), "exact velocity", side="left")
 _ = ax.set(xlabel="training step", ylabel="loss")
 
 # %%
@@ -2158,6 +2145,14 @@ checks.ordered(
     {name: exact_bends[name] for name in ("circle", "straight")},
 )
 checks.ordered("5 calls, exact velocity: distance to fresh data", exact_quality)
+on_circle = times_of_the_circle(5)
+angles = torch.atan2(vp.std(on_circle), vp.scale(on_circle))
+checks.close(
+    "times of the circle: steps of the angle, over their mean",
+    angles.diff() / angles.diff().mean(),
+    torch.ones(5),
+    atol=1e-6,
+)
 for better, worse in (
     ("DDIM, circle", "DDIM, even in t"),
     ("Euler, even in t", "DDIM, even in t"),
@@ -2181,13 +2176,15 @@ checks.ordered(
     "length over distance, exact score",
     {name: exact_bends[name] for name in ("VP", "straight")},
 )
+
+# %% tags=["check"]
 v = (ring.means.square().mean() + 0.3**2).item()  # of one coordinate
 grid = torch.linspace(0, 1, 10_001)
 smallest = ((1 - grid) ** 2 * v + grid**2).min(0)
 checks.close("smallest variance on the way", smallest.values, v / (1 + v), rtol=1e-7)
 checks.close("and its time", grid[smallest.indices], v / (1 + v), atol=1e-4)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: distance of the samples from fresh data against the number of network calls; dashed, two sets of data. Right: twenty paths of the flow that was trained on straight pairs, from noise (small dots) to data (large dots).", "name": "fig-ss-flow"}, "image": {"alt": "Left, three curves on logarithmic axes; at five calls that of the circle is lowest and that of the diffusion model highest, and all come near a dashed line at fifty calls. Right, twenty curves that run outwards to a ring of eight groups, some of them nearly straight, some with a hairpin bend near the middle."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: distance of the samples from fresh data against the number of network calls; dashed, two sets of data. Right: twenty paths of the flow that was trained on straight pairs, from noise (small dots) to data (large dots).", "name": "fig-ss-flow"}, "image": {"alt": "Left, three curves on logarithmic axes; at five calls that of the circle is lowest and that of the diffusion model highest; at fifty calls the two of velocities come near a dashed line. Right, twenty curves that run outwards to a ring of eight groups, some of them nearly straight, some with a hairpin bend near the middle."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4), width_ratios=(1.3, 1))
 labels = {
     "VP": "diffusion, DDIM",

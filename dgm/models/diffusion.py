@@ -35,7 +35,7 @@ def linear_betas(num_steps: int) -> Tensor:
         Variances of the noise that each step adds, shape (num_steps,), float64.
 
     Raises:
-        ValueError: fewer than 20 steps, for which beta_T would exceed 1.
+        ValueError: 20 steps or fewer, for which beta_T would reach 1.
 
     Ho, Jain and Abbeel 2020, section 4.
     """

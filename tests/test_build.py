@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from book_extension import number, results_markdown
+from book_extension import in_order, number, results_markdown
 
 from book import digests, fingerprint, forget_edited
-from repo import ROOT
+from repo import ROOT, lectures
 
 
 @pytest.fixture
@@ -102,3 +102,9 @@ def test_the_table_shows_every_number_with_its_protocol_and_hardware(tmp_path):
 
 def test_no_results_are_said_to_be_none(tmp_path):
     assert results_markdown([tmp_path / "rbm.json"])[0] == "No results yet."
+
+
+def test_lectures_run_in_the_order_of_the_book():
+    docnames = sorted(["book/index", *(f"notebooks/{name}" for name in lectures())])
+    in_order(None, None, docnames)
+    assert docnames == [*(f"notebooks/{name}" for name in lectures()), "book/index"]

@@ -94,8 +94,15 @@ def label_page(app: Sphinx, pagename: str, templatename: str, context: dict[str,
         context["theme_announcement"] = " ".join(warnings)
 
 
+def in_order(app: Sphinx, env: Any, docnames: list[str]) -> None:
+    """Read, and so run, the lectures in the order of the book: later ones quote the numbers of earlier ones."""
+    places = {f"notebooks/{name}": i for i, name in enumerate(lectures())}
+    docnames.sort(key=lambda name: places.get(name, len(places)))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive and the label."""
     app.add_directive("results", Results)
+    app.connect("env-before-read-docs", in_order)
     app.connect("html-page-context", label_page, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

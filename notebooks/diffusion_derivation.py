@@ -585,7 +585,7 @@ The three lines are called **reconstruction**, **prior matching** and **consiste
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A consistency term. The step of the encoder (blue) and the step of the model (orange) end in the same variable.", "name": "fig-dd-consistency"}, "image": {"alt": "Three circles in a row, x t minus 1, x t, x t plus 1. A blue arrow named q leads from the left one to the middle one, an orange arrow named p theta from the right one to the middle one."}}
 fig, ax = plt.subplots(figsize=(5.2, 2.3))
 names = ["$x_{t-1}$", "$x_t$", "$x_{t+1}$"]
-chain(
+_ = chain(
     ax, names, ["$q(x_t|x_{t-1})$", ""], ["", r"$p_\theta(x_t|x_{t+1})$"], radius=0.24
 )
 # %% [markdown]
@@ -914,7 +914,7 @@ names = ["$x_0$", r"$\cdots$", "$x_{t-1}$", "$x_t$"]
 chain(ax, names, [""] * 3, ["", "", r"$p_\theta(x_{t-1}|x_t)$"], radius=0.24)
 arc(ax, 2.9, 2.15, "", "C2", height=0.5, foot=0.2)
 arc(ax, 0.05, 1.95, "$q(x_{t-1}|x_t, x_0)$", "C2", height=0.75, foot=0.24)
-ax.set_ylim(-0.95, 1.2)
+_ = ax.set_ylim(-0.95, 1.2)
 
 
 # %%

@@ -312,7 +312,7 @@ fig, ax = plt.subplots(figsize=(7.0, 3.0))
 smooth = losses[: len(losses) // 50 * 50].view(-1, 50).mean(1)
 ax.plot(50 * torch.arange(1, len(smooth) + 1), smooth)
 _ = plotting.reference_line(ax, floor.mean().item(), "floor")
-ax.set(xlabel="step", ylabel="squared error of the noise", ylim=(0, None))
+_ = ax.set(xlabel="step", ylabel="squared error of the noise", ylim=(0, None))
 
 # %% [markdown]
 r"""

@@ -124,7 +124,7 @@ def scatter(ax, points):
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.4))
 scatter(left, ring[:2_000])
-heat_map(right, target_log_prob)
+_ = heat_map(right, target_log_prob)
 
 # %% [markdown]
 r"""

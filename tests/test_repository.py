@@ -19,6 +19,7 @@ def test_the_repository_is_in_order():
         *guards.generated_files_out_of_step(),
         *guards.missing_from_toc(),
         *guards.figures_without_words(),
+        *guards.figures_with_an_echo(),
         *guards.unknown_tags(),
         *guards.long_cells(),
         *guards.drifted_twins(),
@@ -109,6 +110,15 @@ def test_a_figure_without_words(copy, key):
     head, tail = path.read_text().split(key, 1)
     path.write_text(head + key + tail[tail.index('"') :])
     assert guards.figures_without_words(copy)
+
+
+def test_a_figure_that_echoes_its_last_value(copy):
+    assert not guards.figures_with_an_echo(copy)
+    path = copy / "notebooks" / "rbm.py"
+    text = path.read_text()
+    cut = text.index("# %%", text.index('mystnb={"figure"') + 10)
+    path.write_text(text[:cut] + 'ax.set_xlabel("pixel")\n\n' + text[cut:])
+    assert guards.figures_with_an_echo(copy)
 
 
 def test_a_film_without_caption(copy):

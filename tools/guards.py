@@ -85,6 +85,20 @@ def figures_without_words(root: Path = ROOT) -> list[str]:
     return found
 
 
+def figures_with_an_echo(root: Path = ROOT) -> list[str]:
+    """No figure cell ends in a bare expression: its value would be a second output, and the build would fail."""
+    found = []
+    for path in scripts(root):
+        for kind, source, metadata in _cells(path):
+            if kind != "code" or "figure" not in metadata.get("mystnb", {}):
+                continue
+            last = ast.parse(source).body[-1]
+            call = ast.unparse(last.value) if isinstance(last, ast.Expr) else ""
+            if call and not call.startswith(("plotting.film(", "plotting.slider(")):
+                found.append(f"{path.stem}: a figure cell ends in an expression, write `_ = {call[:40]}`")
+    return found
+
+
 def long_cells(root: Path = ROOT) -> list[str]:
     """No code cell of a lecture has more than 40 lines: that is what a reader takes in at once."""
     return [

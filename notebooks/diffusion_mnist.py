@@ -1647,6 +1647,21 @@ x = torch.randn(9, 2, generator=g, dtype=torch.float64)
 end = inpaint(x, pair_denoiser, observed, mask, short, [1], repeats=5, generator=g)
 predicted = pair_denoiser(x, 1)[:, 0]
 checks.close("the last step is taken once", end[:, 0], predicted, atol=1e-12)
+asked = []
+
+
+def listening(x, t):
+    """Denoiser of data at 0, which notes the variance of what it is given."""
+    asked.append(((1 - short[t]).item(), x[:, 0].var().item()))
+    return torch.zeros_like(x)
+
+
+x = torch.randn(20_000, 2, generator=g, dtype=torch.float64)
+settings = {"repeats": 3, "generator": g}
+_ = inpaint(x, listening, observed, mask, short, few_steps(T2, 5), **settings)
+for expected, found_variance in asked:
+    # A sample variance of 20,000 normal numbers has the relative error 0.01.
+    checks.close("noise at each turn", found_variance, expected, rtol=0.05)
 checks.close(
     "the known coordinate is kept", end[:, 1], observed[1].expand(9), atol=1e-12
 )

@@ -743,7 +743,7 @@ $$ (eq-dd-flawed)
 
 The divergence averages over $x_t \sim q(x_t \mid x_{t-1})$ *with $x_{t+1}$ held fixed*, as if the two were independent given $x_{t-1}$.
 They are not: $x_{t+1}$ is made from $x_t$.
-What Bayes' rule gives is
+What the product rule gives, with the Markov property to drop $x_0$, is
 
 $$
 \mathbb{E}_{q(x_{t-1}, x_{t+1} \mid x_0)}\ \mathbb{E}_{q(x_t \mid x_{t-1},\, x_{t+1})}
@@ -2394,7 +2394,7 @@ r"""
 ```
 The right form of the consistency term, {eq}`eq-dd-consistency`, has a mean over $q(x_t \mid x_{t-1}, x_{t+1})$.
 Write `between(before, after, t, betas)`: its mean and variance, for $1 \le t < T$.
-Put it where $q(x_t \mid x_{t-1})$ stands in the flawed form, and the check finds the right number.
+Average over it, in place of $q(x_t \mid x_{t-1})$, and keep $q(x_t \mid x_{t-1})$ in the denominator: the check finds the right number.
 ```{exercise-end}
 ```
 """

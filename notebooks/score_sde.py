@@ -145,7 +145,7 @@ r"""
 | $f(t)\, x$, $g(t)$ | `rate`, `g2` $= g^2$ | drift and strength of the noise of the forward equation |
 | $a(t)$, $b(t)$ | `scale`, `std` | $x_t = a(t)\, x_0 + b(t)\, \epsilon$ |
 | $p_t$, $s(x, t)$ | `law`, `score` | density at time $t$, its score $\nabla_x \log p_t$ |
-| $\mathrm{d}w$ | `noise` | independent Gaussian kicks of variance $\mathrm{d}t$ |
+| $\mathrm{d}w$ | | independent Gaussian kicks of variance $\mathrm{d}t$: $\sqrt{\mathrm{d}t}\, \epsilon$ with a standard normal $\epsilon$, in code `noise` |
 | $\lambda$ | `lam` | fresh noise on the way back, in units of $g$ (the derivation uses the letter for the log-SNR) |
 | $u(x, t)$ | `velocity` | velocity of a flow, $\mathrm{d}x = u\, \mathrm{d}t$ |
 | $\hat x_0(x, t)$ | `denoised` | $\mathbb{E}[x_0 \mid x_t = x]$ |
@@ -711,7 +711,7 @@ plotting.slider(
     map(lambda_frame, LAMS),
     caption="Twelve paths from t = 1 (right) to the data at t = 0 (left), from the same "
     "twelve starts, over the exact density. At lambda = 0 they are smooth and never "
-    "cross; at lambda = 1 they are the forward paths read backwards.",
+    "cross; at lambda = 1 they have the law of the forward paths read backwards.",
     alt="A density over time with two bands that merge to the right. For lambda = 0, "
     "twelve smooth lines fan from right to left into the two bands without crossing. "
     "With growing lambda the lines become rougher and cross, and still end in the bands.",
@@ -2551,7 +2551,8 @@ check_two_points(denoise_two)
 # %% [markdown]
 r"""
 $w_\pm \propto e^{\pm x / \sigma^2}$, so that $\hat x_0 = \tanh(x / \sigma^2)$, and every path ends at a training point.
-Near $x = 0$ the velocity in $\sigma$ is $(x - \hat x_0) / \sigma \approx x\, (1 - 1/\sigma^2) / \sigma$: above $\sigma = 1$, half the distance of the points, the middle attracts; below it the middle repels, and the choice is made.
+Near $x = 0$ the velocity in $\sigma$ is $(x - \hat x_0) / \sigma \approx x\, (1 - 1/\sigma^2) / \sigma$: above $\sigma = 1$, half the distance of the points, the middle attracts; below it the middle repels.
+Since $\hat x_0$ has the sign of $x$, no path of the ODE crosses 0: where it ends is settled by the sign of its start. With fresh noise, $\lambda > 0$, paths do cross, and commit themselves below $\sigma = 1$.
 ````{solution-end}
 ````
 """

@@ -908,7 +908,7 @@ and this time reading the mean as a divergence is right: $q(x_{t-1}, x_t \mid x_
 The last line holds the **denoising matching** terms.
 """
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A denoising matching term. The encoder, told the data (green), and the model (orange) both step from x_t to the one before.", "name": "fig-dd-matching"}, "image": {"alt": "Four circles: x 0, dots, x t minus 1, x t. An orange arrow p theta leads below from x t to x t minus 1, a blue arrow q above does the same, and a long green arc from x 0 joins the place where the blue arrow ends."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A denoising matching term. The encoder, told the data (green), and the model (orange) both step from x_t to the one before.", "name": "fig-dd-matching"}, "image": {"alt": "Four circles: x 0, dots, x t minus 1, x t. An orange arrow p theta leads below from x t to x t minus 1, a short green arrow above does the same, and a long green arc from x 0 ends at the same place: the two together are q given x t and x 0."}}
 fig, ax = plt.subplots(figsize=(6.0, 2.7))
 names = ["$x_0$", r"$\cdots$", "$x_{t-1}$", "$x_t$"]
 chain(ax, names, [""] * 3, ["", "", r"$p_\theta(x_{t-1}|x_t)$"], radius=0.24)

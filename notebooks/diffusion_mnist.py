@@ -1159,7 +1159,7 @@ DDIM draws no noise after its start, so the number of steps changes the drawing 
 
 The distance between features of our classifier, as a ratio to that of training and test images.
 At 500 images, most of the distance of two *equal* distributions is its own bias, which shrinks like one over the number of images; so a ratio can fall below 1 where a model is a little too regular.
-With 2,000 images it is a stricter test, and we make both.
+With 2,000 images it is a stricter test, and the ratio is larger; we record both.
 """
 
 # %%
@@ -1287,7 +1287,7 @@ _ = ax.legend()
 # %% [markdown]
 r"""
 **What you should see.** DDIM gains little beyond ten or twenty steps.
-DDPM is better here, even with ten of the steps: fresh noise washes out part of the errors that the network made before.
+By this score DDPM is better here, even with ten of the steps; a likely reason is that fresh noise washes out part of the errors that the network made before.
 (For the networks of {cite:t}`song2021ddim` it is the other way round at few steps; the order depends on the network, and on the score.)
 
 ### The rest of the board

@@ -2205,7 +2205,7 @@ _ = right.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
 # %% [markdown]
 r"""
 The two velocity models beat the noise model at five calls, and the better of the two is the one whose pairs go along a circle.
-So the gain here does not come from the straight line, and not from learning a velocity either: by the check above, the diffusion model's own flow is as good at five calls, with Euler's steps at the circle's times.
+So the gain here does not come from the straight line, and a velocity is no better as such: by the check above, the diffusion model's own flow *with the exact score* is as good at five calls, with Euler's steps at the circle's times.
 Straight *pairs* do not make straight *paths*; and few calls are well spent if they are not spent where nothing but noise is left, as on the linear schedule.
 For other data the order of the paths may change; pairing noise and data better straightens them for any data {cite:p}`tong2024,liu2023`, see {ref}`ex-ss-pairing`.
 """

@@ -19,13 +19,15 @@ MAX_FILM_BYTES = 1_000_000
 class Film:
     """Pictures that a reader steps through: plays in the static page, in Jupyter and in Colab, silent in a script.
 
-    Frames stand in the page as data, so that no other host is asked; without JavaScript the last frame is seen.
+    Frames stand in the page as data, so that no other host is asked.  A film opens on its first frame; without
+    JavaScript, in print for example, the last one is seen, which is what most films are about.
     """
 
     def __init__(
         self, frames: Iterable[Any], *, alt: str, labels: Sequence[str] | None, caption: str, fps: float, width: int
     ) -> None:
-        frames = [_data_uri(frame) for frame in frames]
+        drawn: list[bool] = []
+        frames = [_data_uri(frame, width, drawn) for frame in frames]
         labels = [f"frame {i + 1} of {len(frames)}" for i in range(len(frames))] if labels is None else labels
         if not frames:
             raise ValueError("frames: expected at least one, got none")
@@ -37,6 +39,8 @@ class Film:
             raise ValueError(f"fps: expected a positive number of frames a second, got {fps}")
         self.frames = frames
         self.alt, self.labels, self.caption, self.fps, self.width = alt, list(labels), caption, fps, width
+        # Few large pixels stay sharp when they are enlarged; a drawing with letters has to be smoothed.
+        self.rendering = "auto" if any(drawn) else "pixelated"
         size = len(self._repr_html_().encode())
         if size > MAX_FILM_BYTES:
             raise ValueError(f"frames: expected at most {MAX_FILM_BYTES:,} bytes, got {size:,}: fewer or smaller")
@@ -52,6 +56,7 @@ class Film:
             alt=html.escape(self.alt),
             first=self.frames[last],
             last=last,
+            rendering=self.rendering,
             width=self.width,
             caption=f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else "",
             label=html.escape(self.labels[last]),
@@ -94,17 +99,19 @@ def slider(values: Sequence[Any], frames: Iterable[Any], *, alt: str, caption: s
     return Film(frames, alt=alt, labels=labels, caption=caption, fps=2, width=width)
 
 
-def _data_uri(frame: Any) -> str:
-    """One frame as a PNG inside an address."""
+def _data_uri(frame: Any, width: int, drawn: list[bool]) -> str:
+    """One frame as a PNG inside an address; notes in `drawn` whether it was a figure."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    if hasattr(frame, "savefig"):
-        drawn = io.BytesIO()
-        frame.savefig(drawn, format="png")
+    drawn.append(hasattr(frame, "savefig"))
+    if drawn[-1]:
+        picture = io.BytesIO()
+        # A quarter more pixels than the page shows, so that letters are sharp on a phone, too.
+        frame.savefig(picture, format="png", dpi=1.25 * width / frame.get_figwidth())
         plt.close(frame)
         # A drawing has few colours: with a palette of 64 it takes a third of the bytes and looks the same.
-        Image.open(drawn).convert("RGB").quantize(64).save(buffer, format="PNG", optimize=True)
+        Image.open(picture).convert("RGB").quantize(64).save(buffer, format="PNG", optimize=True)
     else:
         grey = np.asarray(frame, dtype=float)
         if grey.ndim != 2 or np.isnan(grey).any():
@@ -118,10 +125,10 @@ def _data_uri(frame: Any) -> str:
 # it stands in, so that a film can be shown twice; Jupyter hides where a script stands, there the id finds it.
 _FILM = """\
 <figure class="dgm-film" id="{name}" style="max-width:{width}px;margin:1em auto">
-<img alt="{alt}" src="{first}" style="width:100%;image-rendering:pixelated;display:block">
+<img alt="{alt}" src="{first}" style="width:100%;image-rendering:{rendering};display:block">
 <div style="display:flex;gap:.6em;align-items:center;margin-top:.4em">
 <button type="button" aria-label="play or pause" style="min-width:2.6em;min-height:2.2em">&#9654;</button>
-<input type="range" min="0" max="{last}" value="{last}" aria-label="frame" style="flex:1">
+<input type="range" min="0" max="{last}" value="{last}" aria-label="frame" aria-valuetext="{label}" style="flex:1">
 <output style="min-width:9em">{label}</output>
 </div>
 {caption}
@@ -132,7 +139,8 @@ _FILM = """\
   const picture = box.querySelector("img"), button = box.querySelector("button");
   const bar = box.querySelector("input"), text = box.querySelector("output");
   let timer = null;
-  function show(i) {{ picture.src = frames[i]; bar.value = i; text.textContent = labels[i]; }}
+  function show(i) {{ picture.src = frames[i]; bar.value = i; text.textContent = labels[i];
+    bar.setAttribute("aria-valuetext", labels[i]); }}
   function stop() {{ clearInterval(timer); timer = null; button.innerHTML = "&#9654;"; }}
   function step() {{ const i = Number(bar.value) + 1; if (i > {last}) stop(); else show(i); }}
   bar.oninput = function () {{ stop(); show(Number(bar.value)); }};
@@ -142,6 +150,7 @@ _FILM = """\
     button.innerHTML = "&#10074;&#10074;";
     timer = setInterval(step, {delay});
   }};
+  show(0);
 }})();
 </script>
 </figure>"""

@@ -132,7 +132,8 @@ class Run:
         self._write()
         spread = "" if error is None else f" +/- {error:.2g}"
         beside = "" if published is None else f" (published {published:g})"
-        print(f"recorded {name} = {number:.6g}{spread} {unit}{beside}")
+        in_unit = "" if unit == "1" else f" {unit}"
+        print(f"recorded {name} = {number:.6g}{spread}{in_unit}{beside}")
         return number
 
     def finish(self) -> None:

@@ -136,6 +136,19 @@ def test_slider():
     assert page.elements[0][1]["style"].startswith("max-width:300px;")
 
 
+def test_film_is_smoothed_only_where_it_is_drawn():
+    """Pixels of digits stay sharp when enlarged; letters lose strokes without smoothing."""
+    assert "image-rendering:pixelated" in plotting.film(FRAMES, alt="digits")._repr_html_()
+    figure, _ = plt.subplots()
+    assert "image-rendering:auto" in plotting.film([figure], alt="a drawing")._repr_html_()
+
+
+def test_film_opens_on_its_first_frame():
+    """The last one stands in the page for readers without JavaScript."""
+    page = Page(plotting.film(FRAMES, alt="x")._repr_html_())
+    assert page.script.rstrip().endswith("show(0);\n})();")
+
+
 def test_film_caption():
     page = plotting.film(FRAMES, alt="x", caption="Three frames & more.")._repr_html_()
     assert "<figcaption>Three frames &amp; more.</figcaption>" in page
@@ -157,8 +170,8 @@ def test_film_of_figures():
         figure, ax = plt.subplots(figsize=(2, 1), dpi=50)
         ax.plot([0, height])
         figures.append(figure)
-    page = Page(plotting.film(figures, alt="lines")._repr_html_())
-    assert [pixels(uri).shape for uri in page.constant("frames")] == [(50, 100)] * 2
+    page = Page(plotting.film(figures, alt="lines", width=100)._repr_html_())
+    assert [pixels(uri).shape for uri in page.constant("frames")] == [(62, 125)] * 2  # a quarter more than shown
     assert plt.get_fignums() == []  # or the notebook would show them once more
 
 

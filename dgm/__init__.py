@@ -12,7 +12,8 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from dgm import checks, data, plotting
+from dgm.progress import progress
 from dgm.runtime import Run, start
 
-__all__ = ["Run", "checks", "data", "plotting", "start"]
+__all__ = ["Run", "checks", "data", "plotting", "progress", "start"]
 __version__ = "0.1.0"

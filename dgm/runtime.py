@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy as np
 from dgm import data as _data
 from dgm import plotting as _plotting
 from dgm._environment import PROFILES, build_folder, commit, find_device, profile_name, seed_everything, set_threads
+from dgm.checkpoints import Checkpoints
 
 __all__ = ["PROFILES", "Run", "build_folder", "profile_name", "recorded", "seed_everything", "start"]
 
@@ -136,9 +138,28 @@ class Run:
         print(f"recorded {name} = {number:.6g}{spread}{in_unit}{beside}")
         return number
 
+    def checkpoints(self, name: str) -> Checkpoints | None:
+        """Where the training `name` keeps its states in the profile `full`; nothing in the short profiles.
+
+        They serve the same parameters, seed and data only; `finish` removes them.
+        """
+        if self.profile != "full":
+            return None
+        identity = {
+            "parameters": vars(self.parameters),
+            "seed": self.seed,
+            "data": self.data.name if self.data else None,
+        }
+        return Checkpoints(self._checkpoint_folder, name, identity)
+
+    @property
+    def _checkpoint_folder(self) -> Path:
+        return build_folder() / self.profile / "checkpoints" / self.lecture
+
     def finish(self) -> None:
-        """Write the results file for the last time and say how long the lecture took."""
+        """Write the results file for the last time, forget the checkpoints, and say how long the lecture took."""
         self._write()
+        shutil.rmtree(self._checkpoint_folder, ignore_errors=True)
         print(
             f"{self.lecture}: {len(self.metrics)} numbers recorded, {self.seconds:.0f} s in the profile {self.profile}"
         )

@@ -46,6 +46,7 @@ from itertools import pairwise
 
 import dgm
 from dgm import checks, classifier, plotting, sample_quality
+from dgm.checkpoints import resumed
 from dgm.models import diffusion
 from dgm.models.mixture import GaussianMixture
 from dgm.models.unet import mixed_precision
@@ -276,7 +277,8 @@ def train_on_roll(predictor, num_steps, batch_size=512):
 
 predictor = NoisePredictor().to(run.device)
 untrained = copy.deepcopy(predictor).cpu()
-losses = torch.stack(list(train_on_roll(predictor, P.roll_steps))).cpu()
+steps = train_on_roll(predictor, P.roll_steps)
+losses = torch.stack(list(dgm.progress(steps, "spiral", total=P.roll_steps))).cpu()
 
 # %% [markdown]
 r"""
@@ -857,6 +859,7 @@ $$ (eq-dm-average)
 
 with $\lambda = 0.995$ in the profile `quick`, an average over some 200 steps.
 Convolutions compute in 16-bit floating point, bfloat16, where the machine has instructions for it: `mixed_precision` looks.
+`resumed` shows the progress; in the profile `full` it also keeps checkpoints, so that an interrupted training goes on where it was.
 """
 
 
@@ -884,10 +887,9 @@ def drop(labels):
     )
 
 
-def train(network, average, num_steps):
-    """Yields the loss of each step, and one weight after it."""
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
-    for _ in range(num_steps):
+def train(network, average, optimiser, num_steps, done=0):
+    """Yields the number of each step, its loss, and one weight after it."""
+    for step in range(done, num_steps):
         rows = torch.randint(len(x_train), (P.batch_size,), device=run.device)
         x0, t = x_train[rows], spread_times(P.batch_size)
         labels, noise = drop(y_train[rows]), torch.randn_like(x0)
@@ -896,18 +898,31 @@ def train(network, average, num_steps):
         optimiser.step()
         optimiser.zero_grad()
         average.update_parameters(network)
-        yield loss.detach(), network.enter.weight[0, 0, 0, 0].detach().clone()
+        yield step, loss.detach(), network.enter.weight[0, 0, 0, 0].detach()
 
 
 # %%
 average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(P.decay))
-steps_taken = list(train(network, average, P.train_steps))
-losses, one_weight = (
-    torch.stack(column).cpu() for column in zip(*steps_taken, strict=True)
+optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+losses, one_weight = torch.zeros(2, P.train_steps, device=run.device)
+steps = resumed(
+    run.checkpoints("unet"),
+    "U-Net",
+    P.train_steps,
+    lambda done: train(network, average, optimiser, P.train_steps, done),
+    dict(
+        network=network,
+        average=average,
+        optimiser=optimiser,
+        losses=losses,
+        one_weight=one_weight,
+    ),
 )
+for step, loss, weight in steps:
+    losses[step], one_weight[step] = loss, weight
+losses, one_weight = losses.cpu(), one_weight.cpu()
 average = average.module.eval().requires_grad_(False)
 _ = network.eval()
-print(f"trained for {P.train_steps} steps; {run.seconds:.0f} s since the start")
 
 # %% [markdown]
 r"""
@@ -1336,10 +1351,8 @@ if run.on_mnist and run.profile != "smoke":
     checks.ordered("Fréchet ratio, number of images", rows)
     rows = {n: agreement[f"DDIM, {n} steps"] for n in (50, 5)}
     checks.ordered("label as told, 50 and 5 steps", rows)
-    apart = abs(fd["weights of the last step"] - fd[few])
-    checks.at_most(
-        "Fréchet ratio, last weights and average, apart", apart, 0.3 * fd[few]
-    )
+    gain = fd[few] / fd["weights of the last step"]
+    checks.at_most("Fréchet ratio, average over last weights", gain, 1.25)
     for name in (first, few) if gan else ():
         ratio = fd[name] / gan["classifier_fd_ratio"]
         checks.at_most(f"{name}: ratio over the GAN's", ratio, 0.5)
@@ -1370,7 +1383,8 @@ The stricter test, with more images, gives a larger ratio: at 500 images the bia
 
 The scores do not always agree.
 With five steps of DDIM more samples show the label they were told than with fifty, and the Fréchet distance is worse: few steps draw plain digits, and too smooth ones.
-And the moving average has the smaller loss, but its samples score about as those of the last weights; its decay is one for a short training.
+And the samples of the last weights may score as well as those of the moving average, or much worse: where the last steps left them is luck.
+Change the seed, and the row "weights of the last step" moves most.
 
 ### The rest of the board
 

@@ -84,8 +84,12 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """The checkpoints, the newest first."""
-        found = self.folder.glob(f"{self.name}-*.safetensors")
-        return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]), reverse=True)
+        found = {}
+        for path in self.folder.glob("*.safetensors"):
+            name, _, step = path.stem.rpartition("-")
+            if name == self.name and step.isdigit():
+                found[int(step)] = path
+        return [found[step] for step in sorted(found, reverse=True)]
 
     def save(self, step: int, state: Any) -> Path:
         """Write the state after `step` steps, at once or not at all, and forget all but the newest two."""

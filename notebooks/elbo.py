@@ -2577,7 +2577,7 @@ def train_curve(kl_weight, seed, *, code_scale=1.0):
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, P.curve_steps)
     history = []
-    for _ in range(P.curve_steps):
+    for _ in dgm.progress(range(P.curve_steps), "VAE of the curve"):
         x, _ = curve_data(256)
         loss = -model.elbo(x, kl_weight=kl_weight).mean()
         optimiser.zero_grad()

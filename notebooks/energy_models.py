@@ -47,6 +47,7 @@ from itertools import islice
 
 import dgm
 from dgm import checks, plotting
+from dgm.checkpoints import resumed
 from dgm.samplers import langevin, score_of
 
 import matplotlib.pyplot as plt
@@ -571,6 +572,12 @@ def contrast(energy, x_data, x_model, penalty=0.0):
 
 
 # %%
+def adam_of(energy):
+    """Adam without momentum: samples answer to the energy of this step, not of earlier ones."""
+    return torch.optim.Adam(energy.parameters(), betas=(0.0, 0.999))
+
+
+# %%
 def train(
     energy,
     x,
@@ -586,12 +593,14 @@ def train(
     restart=0.05,
     num_kept=8192,
     max_norm=math.inf,
+    optimiser=None,
+    buffer=None,
+    done=0,
 ):
     """Yields the buffer and the mean energies of data and samples after each step."""
-    # No momentum: the samples answer to the energy of this step, not of earlier ones.
-    optimiser = torch.optim.Adam(energy.parameters(), betas=(0.0, 0.999))
-    score, buffer = score_of(energy), start(num_kept)
-    for step in range(num_steps):
+    optimiser = optimiser or adam_of(energy)
+    score, buffer = score_of(energy), start(num_kept) if buffer is None else buffer
+    for step in range(done, num_steps):
         optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
         x_data = x[torch.randint(len(x), (batch_size,), device=x.device)]
         x_data = x_data + noise * torch.randn_like(x_data)
@@ -1350,9 +1359,10 @@ checks.close(
 
 
 # %%
-def new_images(num_steps, **changes):
+def new_images(name, num_steps, **changes):
     """An energy of images, and the history of both mean energies in its unit."""
     energy = ImageEnergy().to(run.device)
+    optimiser, buffer, history = adam_of(energy), uniform_noise(4096), []
     settings = dict(
         num_steps=num_steps,
         step_size=5e-4,
@@ -1363,19 +1373,24 @@ def new_images(num_steps, **changes):
         noise=0.05,
         num_kept=4096,
         max_norm=0.1,
+        optimiser=optimiser,
+        buffer=buffer,
     )
-    steps = list(train(energy, x_train, uniform_noise, **settings | changes))
-    history = [
-        (e_data / energy.scale, e_model / energy.scale) for _, e_data, e_model in steps
-    ]
-    buffer, *_ = steps[-1]
+    settings |= changes
+    steps = resumed(
+        run.checkpoints(name),
+        name,
+        num_steps,
+        lambda done: train(energy, x_train, uniform_noise, done=done, **settings),
+        dict(energy=energy, optimiser=optimiser, buffer=buffer, history=history),
+    )
+    for _, e_data, e_model in steps:
+        history.append((e_data / energy.scale, e_model / energy.scale))
     return energy, buffer, history
 
 
 x_train = torch.from_numpy(run.data.vectors("train")).to(run.device)
-started = run.seconds
-image_energy, image_buffer, image_history = new_images(P.image_steps)
-print(f"{1e3 * (run.seconds - started) / P.image_steps:.0f} ms a training step")
+image_energy, image_buffer, image_history = new_images("images", P.image_steps)
 
 # %% tags=["check"]
 checks.at_least("particles of the buffer", image_buffer, 0)
@@ -1400,7 +1415,7 @@ ABLATIONS = {
 }
 ablations = {"all precautions": image_history[: P.ablation_steps]}
 for name, changes in ABLATIONS.items():
-    ablations[name] = new_images(P.ablation_steps, **changes)[2]
+    ablations[name] = new_images(name, P.ablation_steps, **changes)[2]
 
 # %% tags=["check"]
 bias = small.f[-1].bias

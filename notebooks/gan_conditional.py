@@ -583,7 +583,8 @@ def train_digits(generator, discriminator, num_steps, batch_size=64):
 torch.manual_seed(run.seed)
 generator, discriminator = Generator().to(run.device), Discriminator().to(run.device)
 losses = []
-for one_step in train_digits(generator, discriminator, P.digit_steps):
+steps = train_digits(generator, discriminator, P.digit_steps)
+for one_step in dgm.progress(steps, "conditional GAN", total=P.digit_steps):
     losses.append(one_step)
     if len(losses) == P.blind_steps:
         early_generator = deepcopy(generator)  # to compare with the blind one below
@@ -591,7 +592,8 @@ losses = torch.stack(losses).cpu()
 
 blind_generator = Generator().to(run.device)
 blind_discriminator = Discriminator(sees_label=False).to(run.device)
-for _ in train_digits(blind_generator, blind_discriminator, P.blind_steps):
+steps = train_digits(blind_generator, blind_discriminator, P.blind_steps)
+for _ in dgm.progress(steps, "blind discriminator", total=P.blind_steps):
     pass
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Losses of the conditional GAN, each a mean over 20 steps. Dashed: their values where D is 1/2 everywhere.", "name": "fig-cg-losses"}, "image": {"alt": "Two noisy curves over the training step, that of the discriminator a little below the dashed line at two log two, that of the generator above the dashed line at log two."}}
@@ -1078,7 +1080,7 @@ def train_inverse(num_steps, batch_size=128, rate=1e-3):
     sizes = (2, 64, 64, 2), (2, 64, 64, 2), (4, 128, 128, 1)
     g, encoder, d = (side_by_side(P.num_starts, *n, scale=0.5) for n in sizes)
     d_adam, ge_adam = adam(d, rate=rate), adam(g, encoder, rate=rate)
-    for step in range(num_steps):
+    for step in dgm.progress(range(num_steps), "BiGAN"):
         for optimiser in (d_adam, ge_adam):
             optimiser.param_groups[0]["lr"] = rate * (1 - step / num_steps)
         x = banana(batch_size)
@@ -1272,7 +1274,7 @@ def train_cycle(num_steps, weight=10.0, batch_size=128):
     to_b, to_a = (side_by_side(P.num_starts, 2, 64, 64, 2) for _ in range(2))
     d_a, d_b = (side_by_side(P.num_starts, 2, 64, 64, 1) for _ in range(2))
     g_adam, d_adam = adam(to_b, to_a, rate=1e-3), adam(d_a, d_b, rate=1e-3)
-    for _ in range(num_steps):
+    for _ in dgm.progress(range(num_steps), "CycleGAN"):
         a, b = pile(batch_size), pile(batch_size) @ turned.T
         fake_a, fake_b = to_a(b), to_b(a)
         d_loss = discriminator_loss(d_a(a), d_a(fake_a.detach()))
@@ -1526,7 +1528,7 @@ def train_pairs(condition_of, num_steps, adversarial, batch_size=64):
     torch.manual_seed(run.seed)
     g, d = Translator().to(run.device), patch_discriminator().to(run.device)
     g_adam, d_adam = adam(g, rate=2e-3), adam(d, rate=2e-3)
-    for _ in range(num_steps):
+    for _ in dgm.progress(range(num_steps), "pix2pix"):
         rows = torch.randint(len(digits_14), (batch_size,), device=run.device)
         x = digits_14[rows]
         c = condition_of(x)

@@ -717,7 +717,8 @@ untrained = copy.deepcopy(generator)
 after_one = None
 with torch.no_grad():
     sheets.append(generator(fixed_codes))
-for losses in train(generator, discriminator, x_train, P.epochs, **settings):
+epochs = train(generator, discriminator, x_train, P.epochs, **settings)
+for losses in dgm.progress(epochs, "GAN, epochs", total=P.epochs):
     history.append(losses)
     watched.append(measure(x_train[:2_000]))
     with torch.no_grad():

@@ -1088,7 +1088,7 @@ def train(entries, *, num_steps, seed, num_reports=1):
         for w in (arena.generator, arena.critic)
     )
     reports = {round(num_steps * (i + 1) / num_reports) for i in range(num_reports)}
-    for step in range(num_steps):
+    for step in dgm.progress(range(num_steps), f"GANs, {len(entries)} at once"):
         rate = RATE * (1 - step / num_steps)
         x = draw(arena, data)
         y = generate(arena.generator, arena.noise(len(entries), BATCH_SIZE, LATENT_DIM))

@@ -1869,7 +1869,7 @@ def train_ring(*, rate_d=1e-4, noise=0.0, gamma=0.0, matching=0.0, batch_size=64
     discriminator = MLPs(num, (2, 64, 64, 1)).to(run.device)
     adam_g = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.999))
     adam_d = torch.optim.Adam(discriminator.parameters(), lr=rate_d, betas=(0.5, 0.999))
-    for step in range(1, P.ring_steps + 1):
+    for step in dgm.progress(range(1, P.ring_steps + 1), "GANs on the ring"):
         generated = generator(torch.randn(num, batch_size, 2, device=run.device))
         sigma = falling(noise, step, P.ring_steps)
         real, generated = noisy(sigma, ring_batch(num, batch_size), generated)

@@ -1112,7 +1112,8 @@ log_p_untrained = exact_log_prob(rbm, x_test)
 curve, started = [log_p_untrained.mean()], run.seconds
 seeds = keras.random.SeedGenerator(run.seed + 3)
 settings = dict(epochs=P.epochs, batch_size=100, rate=rate, k=3)
-for _ in train(rbm, x_train, seeds, **settings):
+epochs = train(rbm, x_train, seeds, **settings)
+for _ in dgm.progress(epochs, "16 hidden units, epochs", total=P.epochs):
     curve.append(exact_log_prob(rbm, x_test).mean())
 print(f"{(run.seconds - started) / P.epochs:.1f} s an epoch, with the exact likelihood")
 

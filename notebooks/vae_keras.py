@@ -711,7 +711,14 @@ class Curve(keras.callbacks.Callback):
         super().__init__()
         self.window, self.rows, self.step = window, [], 0
 
+    def on_train_begin(self, logs=None):
+        self.shown = dgm.progress(range(self.params["epochs"]), "VAE, epochs")
+
+    def on_train_end(self, logs=None):
+        next(self.shown, None)
+
     def on_epoch_begin(self, epoch, logs=None):
+        next(self.shown)
         self.sums = np.zeros(2)  # Keras begins new means too
 
     def on_train_batch_end(self, batch, logs=None):

@@ -47,6 +47,7 @@ from itertools import pairwise
 
 import dgm
 from dgm import checks, plotting
+from dgm.checkpoints import resumed
 from dgm.metrics import iwae_bound
 
 import matplotlib.pyplot as plt
@@ -216,23 +217,52 @@ The loop is the same for all models of this lecture: the images lie on the devic
 
 
 # %% tags=["twin:dgm.models.vae.train"]
-def train(model, loss, num_images, epochs, *, rate=1e-3, batch_size=128, decay=False):
+def train(
+    model,
+    loss,
+    num_images,
+    epochs,
+    *,
+    rate=1e-3,
+    batch_size=128,
+    decay=False,
+    optimiser=None,
+    done=0,
+):
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = parameters[0].device
-    optimiser = torch.optim.Adam(parameters, lr=rate, fused=True)
-    num_steps = epochs * math.ceil(num_images / batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, num_steps)
-    for _ in range(epochs):
+    optimiser = optimiser or torch.optim.Adam(parameters, fused=True)
+    num_batches = math.ceil(num_images / batch_size)
+    for epoch in range(done, epochs):
         total = torch.zeros((), device=device)
-        for rows in torch.randperm(num_images, device=device).split(batch_size):
+        order = torch.randperm(num_images, device=device)
+        for batch, rows in enumerate(order.split(batch_size)):
+            part = (epoch + batch / num_batches) / epochs
+            lowered = (1 + math.cos(math.pi * part)) / 2 if decay else 1
+            optimiser.param_groups[0]["lr"] = rate * lowered
             value = loss(rows).mean()
             optimiser.zero_grad()
             value.backward()
             optimiser.step()
-            if decay:
-                schedule.step()
             total += value.detach() * len(rows)
         yield (total / num_images).item()
+
+
+# %%
+def fit(name, model, loss, num_images, epochs, **settings):
+    """Mean loss of each epoch; with progress, and in `full` with checkpoints."""
+    optimiser, history = torch.optim.Adam(model.parameters(), fused=True), []
+    settings |= dict(optimiser=optimiser)
+    steps = resumed(
+        run.checkpoints(name),
+        f"{name}, epochs",
+        epochs,
+        lambda done: train(model, loss, num_images, epochs, done=done, **settings),
+        dict(model=model, optimiser=optimiser, history=history),
+    )
+    for mean_loss in steps:
+        history.append(mean_loss)
+    return history
 
 
 # %% [markdown]
@@ -555,8 +585,9 @@ gaussian = {
     "learned": gaussian_vae(0.25, learn=True),
 }
 centred_all, centred_test = x_all - 0.5, x_test - 0.5
-for vae in gaussian.values():
-    *_, _ = train(
+for name, vae in gaussian.items():
+    _ = fit(
+        f"Gaussian decoder, {name}",
         vae,
         lambda rows, vae=vae: -vae.elbo(centred_all[rows]),
         len(x_all),
@@ -665,7 +696,8 @@ for beta in (0.0, 1.0, 4.0, 16.0):
     torch.manual_seed(run.seed)
     vae = VAE(mlp(784, 200, 40), mlp(20, 200, 784), bernoulli_head).to(run.device)
     x_sweep = x_all[: P.sweep_images]
-    *_, _ = train(
+    _ = fit(
+        f"beta {beta:g}",
         vae,
         lambda rows, vae=vae, x=x_sweep, beta=beta: -vae.elbo(x[rows], beta=beta),
         len(x_sweep),
@@ -729,8 +761,8 @@ As a yardstick for our loop it is good: the program prints 105.59 after ten epoc
 # %%
 torch.manual_seed(run.seed)
 soft = VAE(mlp(784, 400, 40), mlp(20, 400, 784), bernoulli_head).to(run.device)
-soft_history = list(
-    train(soft, lambda rows: -soft.elbo(x_all[rows]), len(x_all), P.soft_epochs)
+soft_history = fit(
+    "grey VAE", soft, lambda rows: -soft.elbo(x_all[rows]), len(x_all), P.soft_epochs
 )
 with torch.no_grad():
     soft_test = torch.stack([-soft.elbo(x_test) for _ in range(5)]).mean(0)
@@ -800,15 +832,14 @@ def new_binary_vae():
 
 
 binary = new_binary_vae()
-binary_history = list(
-    train(
-        binary,
-        lambda rows: -binary.elbo(binarised(x_train[rows])),
-        len(x_train),
-        P.binary_epochs,
-        rate=P.binary_rate,
-        decay=True,
-    )
+binary_history = fit(
+    "binary VAE",
+    binary,
+    lambda rows: -binary.elbo(binarised(x_train[rows])),
+    len(x_train),
+    P.binary_epochs,
+    rate=P.binary_rate,
+    decay=True,
 )
 
 # %% tags=["check"]
@@ -1094,14 +1125,15 @@ Compare them with one another, on the same test images: a mean of differences ha
 
 
 # %%
-def trained_with(loss):
+def trained_with(name, loss):
     """A network trained by `loss`: from the start in `full`, else continued."""
     if run.profile == "full":
         vae, rate = new_binary_vae(), P.binary_rate
     else:
         vae, rate = copy.deepcopy(binary), 5e-4
     torch.manual_seed(run.seed + 2)
-    *_, _ = train(
+    _ = fit(
+        name,
         vae,
         lambda rows: loss(vae, binarised(x_train[rows]), P.iwae_samples),
         min(len(x_train), P.iwae_images),
@@ -1120,7 +1152,7 @@ if run.profile != "full":
         "iwae": iwae_loss,
         "dreg": dreg_loss,
     }
-continued = {name: trained_with(loss) for name, loss in losses.items()}
+continued = {name: trained_with(name, loss) for name, loss in losses.items()}
 test_bounds = {}
 for name, vae in continued.items():
     torch.manual_seed(run.seed + 3)
@@ -1268,7 +1300,8 @@ torch.manual_seed(run.seed)
 conditional = ConditionalVAE(
     mlp(794, 256, 10), mlp(15, 256, 256, 784), bernoulli_head
 ).to(run.device)
-*_, _ = train(
+_ = fit(
+    "conditional VAE",
     conditional,
     lambda rows: -conditional.elbo(x_all[rows], y_all[rows]),
     len(x_all),
@@ -1280,7 +1313,8 @@ conditional = ConditionalVAE(
 # %%
 torch.manual_seed(run.seed)
 plain = VAE(mlp(784, 256, 10), mlp(5, 256, 256, 784), bernoulli_head).to(run.device)
-*_, _ = train(
+_ = fit(
+    "VAE without labels",
     plain,
     lambda rows: -plain.elbo(x_all[rows]),
     len(x_all),

@@ -99,6 +99,14 @@ def test_the_newest_two_are_kept(checkpoints):
     assert len(list(checkpoints.folder.iterdir())) == 2  # no partial file is left
 
 
+def test_trainings_of_similar_names_are_kept_apart(checkpoints):
+    other = Checkpoints(checkpoints.folder, "net-wide", {})
+    other.save(5, {})
+    checkpoints.save(3, {})
+    assert [path.name for path in checkpoints.files()] == ["net-3.safetensors"]
+    assert other.latest()[0] == 5
+
+
 def test_none_is_written_before_its_time(checkpoints):
     with pytest.raises(KeyboardInterrupt):
         Training().run(checkpoints, 5, every=3600)

@@ -256,6 +256,25 @@ def test_where_training_starts_its_chains(persistent, k, machine, monkeypatch):
     assert sweeps == [1 if persistent else 1 + i // k for i in range(6 * k)]
 
 
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_training_goes_on_where_it_was(persistent):
+    """Three epochs at once, and two of them in a second call that knows the particles: the same to the last digit."""
+    settings = {"epochs": 3, "batch_size": 10, "learning_rate": 0.3, "persistent": persistent}
+    x = (torch.rand(24, 4, generator=torch.Generator().manual_seed(1)) < 0.4).double()
+    results = []
+    for stop in (3, 1):
+        torch.manual_seed(2)
+        rbm = RBM(4, 2, std=0.1).double()
+        for report in module.train(rbm, x, particles=x[:10], **settings):
+            if report[0] == stop:
+                break
+        particles = report[2].clone()
+        for _ in module.train(rbm, x, particles=particles, done=stop, **settings):
+            pass
+        results.append(torch.cat([parameter.flatten() for parameter in rbm.parameters()]))
+    assert results[0].equal(results[1])
+
+
 def test_training_learns_two_patterns():
     """log p = -log 2 at best; -2 log 2 knows which pixels are equal, but not that the pairs exclude each other."""
     torch.manual_seed(0)

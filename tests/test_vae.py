@@ -112,6 +112,45 @@ def test_training_visits_each_row_once_an_epoch():
     checks.close("mean loss of an epoch", means, [expected] * 3, rtol=1e-5)
 
 
+@pytest.mark.parametrize("decay", [True, False])
+def test_a_training_goes_on_where_it_was(decay):
+    """Three epochs at once, and two of them in a second call with the same Adam: the same to the last digit."""
+    x, results = torch.randn(10, 3, generator=torch.Generator().manual_seed(1)), []
+    for stop in (3, 1):
+        torch.manual_seed(2)
+        model = nn.Linear(3, 1)
+        optimiser = torch.optim.Adam(model.parameters())
+        settings = {"rate": 0.1, "batch_size": 4, "decay": decay, "optimiser": optimiser}
+
+        def loss(rows, model=model):
+            return (model(x[rows])[:, 0] - 1).square()
+
+        first = train(model, loss, len(x), 3, **settings)
+        for _ in range(stop):
+            next(first)
+        list(train(model, loss, len(x), 3, done=stop, **settings))
+        results.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
+    assert results[0].equal(results[1])
+
+
+def test_the_rate_falls_along_the_cosine_of_torch():
+    model, rates = nn.Linear(1, 1), []
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.3)
+    schedule, expected = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 9), []
+    for _ in range(9):
+        expected.append(schedule.get_last_lr()[0])
+        optimiser.step()
+        schedule.step()
+    watched = torch.optim.Adam(model.parameters())
+
+    def loss(rows):
+        rates.append(watched.param_groups[0]["lr"])
+        return model(rows[:, None].float())[:, 0]
+
+    list(train(model, loss, 10, 3, rate=0.3, batch_size=4, decay=True, optimiser=watched))
+    checks.close("rates", rates, expected, rtol=1e-6)
+
+
 def test_mlp_has_no_activation_at_the_end():
     layers = mlp(3, 4, 5, activation=nn.Tanh)
     assert [type(layer) for layer in layers] == [nn.Linear, nn.Tanh, nn.Linear]

@@ -106,18 +106,26 @@ def train(
     k: int = 1,
     persistent: bool = True,
     centred: bool = True,
+    particles: Tensor | None = None,
+    done: int = 0,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Stochastic gradient ascent by PCD-k, or CD-k where not `persistent`: yields (epoch, v_data, v_model) after each.
 
     `x` of shape (num_examples, num_visible) lies on the device as one tensor; the rate falls linearly from
     `learning_rate` to `final_learning_rate`.  The visible offset is the data mean, the hidden one is taken anew each
-    epoch (Tieleman 2008; Melchior, Fischer and Wiskott 2016).
+    epoch (Tieleman 2008; Melchior, Fischer and Wiskott 2016).  The chains start at `particles`, by default at data.
+    A training that was interrupted after `done` epochs goes on with the particles it had.
     """
-    num_steps = epochs * math.ceil(len(x) / batch_size)
-    rates = iter(torch.linspace(learning_rate, final_learning_rate, num_steps + 1).tolist())
-    chain = gibbs(rbm, x[torch.randperm(len(x), device=x.device)[:batch_size]])
+    num_batches = math.ceil(len(x) / batch_size)
+    rates = torch.linspace(learning_rate, final_learning_rate, epochs * num_batches + 1)
+    rates = iter(rates[done * num_batches :].tolist())
+    if particles is None:
+        particles = x[torch.randperm(len(x), device=x.device)[:batch_size]]
+    chain = gibbs(rbm, particles)
     v_offset, h_offset = x.mean(0), torch.full_like(rbm.c, 0.5)
-    for epoch in range(1, epochs + 1):
+    for epoch in range(done + 1, epochs + 1):
+        if epoch > 1:
+            h_offset = torch.sigmoid(rbm.hidden_logits(x[:1000])).mean(0).detach()
         for rows in torch.randperm(len(x), device=x.device).split(batch_size):
             v_data = x[rows]
             if not persistent:
@@ -133,7 +141,6 @@ def train(
             with torch.no_grad():
                 for parameter, uphill in zip(rbm.parameters(), gradient, strict=True):
                     parameter.add_(uphill, alpha=rate)
-        h_offset = torch.sigmoid(rbm.hidden_logits(x[:1000])).mean(0).detach()
         yield epoch, v_data, v_model
 
 

@@ -95,6 +95,8 @@ def train(
     rate: float = 1e-3,
     batch_size: int = 128,
     decay: bool = False,
+    optimiser: torch.optim.Optimizer | None = None,
+    done: int = 0,
 ) -> Iterator[float]:
     """Adam on `loss`; yields its mean over each epoch.
 
@@ -106,20 +108,23 @@ def train(
         rate: learning rate.
         batch_size: rows for a step; the last step of an epoch may have fewer.
         decay: let the rate fall to zero along a cosine.
+        optimiser: default a new Adam; one that is passed in can be kept in a checkpoint.
+        done: epochs that an interrupted training has made.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = parameters[0].device
-    optimiser = torch.optim.Adam(parameters, lr=rate, fused=True)
-    num_steps = epochs * math.ceil(num_images / batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, num_steps)
-    for _ in range(epochs):
+    optimiser = optimiser or torch.optim.Adam(parameters, fused=True)
+    num_batches = math.ceil(num_images / batch_size)
+    for epoch in range(done, epochs):
         total = torch.zeros((), device=device)
-        for rows in torch.randperm(num_images, device=device).split(batch_size):
+        order = torch.randperm(num_images, device=device)
+        for batch, rows in enumerate(order.split(batch_size)):
+            part = (epoch + batch / num_batches) / epochs
+            lowered = (1 + math.cos(math.pi * part)) / 2 if decay else 1
+            optimiser.param_groups[0]["lr"] = rate * lowered
             value = loss(rows).mean()
             optimiser.zero_grad()
             value.backward()
             optimiser.step()
-            if decay:
-                schedule.step()
             total += value.detach() * len(rows)
         yield (total / num_images).item()

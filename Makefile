@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help setup book test lint sync serve bench full lock clean
+.PHONY: help ready setup book test browser lint sync colab colab-test slides pdf serve bench full lock clean
 .DEFAULT_GOAL := help
 
 help:     ## this list
@@ -12,19 +12,33 @@ help:     ## this list
 
 setup: $(INSTALLED)     ## make .venv and install the locked dependencies
 
-$(INSTALLED): requirements.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+ready:  # one clear line where something is missing; each target asks, it takes a moment
+	@command -v $(or $(PYTHON),python3) > /dev/null || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=..." >&2; exit 1; }
+	@$(or $(PYTHON),python3) tools/preflight.py
+
+# The marker goes first and comes last: where it is missing an installation was stopped, and .venv is made anew.
+$(INSTALLED): requirements.txt pyproject.toml | ready
+	@$(or $(PYTHON),python3) tools/preflight.py setup
+	@if test -e $@; then rm $@; else $(PYTHON) -m venv --clear .venv; fi
+	@$(BIN)/python tools/preflight.py index
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+		-r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 book: $(INSTALLED)     ## run the lectures and write _build/quick/html/index.html
+	@$(BIN)/python tools/preflight.py build
 	$(BIN)/python tools/book.py
 
 test: lint     ## everything that CI runs
 	$(BIN)/python -m pytest -n auto
 	$(BIN)/python tools/smoke.py
+	DGM_BOOK=_build/smoke/html $(MAKE) browser
+	$(MAKE) colab-test
+
+browser: $(INSTALLED)     ## read the newest book, or DGM_BOOK, in Chromium: what fails, what cannot be read or used
+	$(BIN)/python -m pytest tests/browser -n auto --maxprocesses 2 --dist loadgroup
 
 lint: $(INSTALLED)     ## style, spelling, generated files
 	$(BIN)/ruff check --quiet .
@@ -35,6 +49,18 @@ lint: $(INSTALLED)     ## style, spelling, generated files
 sync: $(INSTALLED)     ## write the notebooks from their .py, and the address from _config.yml
 	$(BIN)/ruff format --quiet notebooks
 	$(BIN)/python tools/sync.py
+
+colab: $(INSTALLED)     ## clean notebooks for Colab and plain Jupyter, to _build/colab/notebooks
+	$(BIN)/python tools/colab.py
+
+colab-test: $(INSTALLED)  # each of them alone, as in Colab; with some only: .venv/bin/python tools/try_colab.py rbm
+	$(BIN)/python tools/try_colab.py
+
+slides: $(INSTALLED)     ## a deck of slides, that needs no network: make slides LECTURE=rbm
+	$(BIN)/python tools/slides.py $(LECTURE)
+
+pdf: book     ## the book on paper, to _build/pdf/book.pdf (needs Chromium)
+	$(BIN)/python tools/pdf.py
 
 serve: book     ## the book at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/quick/html

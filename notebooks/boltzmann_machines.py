@@ -146,6 +146,10 @@ The next lecture writes $v$, $D$, $H$ for $x$, $M$, $N$, and elsewhere in the bo
 
 ## Two roads
 
+```{margin}
+**In the sources.** CS236 notes, *Energy based models*, first half; Borisyak, *Types of generative models*.
+```
+
 **Either choose $f$ so that $Z$ is known in closed form, or arrange never to compute it.**
 Some introductions start on the first road, with the Gaussian, and go on along the second without saying so.
 Many families of the first road are *exponential families* {cite:p}`wainwright2008`,
@@ -223,7 +227,7 @@ checks.close("a mixture needs no other Z than 1", mixture.sum() * du, 1.0, atol=
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** the sentence that explicit densities are known only up to a constant and need a Markov chain.
+**A common mistake:** the sentence that explicit densities are known only up to a constant and need a Markov chain.
 That is the second road alone: on the first one, densities are normalised and samples are drawn directly.
 Such boxes name slips found in lecture notes; all of them stand on the [errata page](../book/errata.md).
 ```
@@ -453,6 +457,10 @@ checks.close(
 r"""
 ## Visible and hidden units
 
+```{margin}
+**In the sources.** Oslo, 30 April, *Energy models* to *Partition function*: this section and the next three.
+```
+
 Now divide the units into $M$ visible ones, $x$, which are data, and $N$ hidden ones, $h$, which nobody observes.
 The model of the data is what remains when $h$ is summed out,
 
@@ -466,7 +474,7 @@ p(h) &= \frac{1}{Z} \sum_x f(x, h) .
 $$ (eq-bm-marginals)
 
 ```{margin}
-**Watch for** $f(x)$ and $p(x)$: one is the other divided by $Z$.
+**A common mistake:** $f(x)$ and $p(x)$: one is the other divided by $Z$.
 And the sums run over $2^M$ *configurations* $x$ and $2^N$ configurations $h$, not over the components of one.
 ```
 
@@ -868,6 +876,10 @@ For the digits of [the RBM lecture](rbm.ipynb), 784 + 500 units are out of reach
 
 ## The likelihood has $n$ normalisers
 
+```{margin}
+**In the sources.** Oslo, 30 April, *Optimization problem* to *Optimizing the logarithm instead*.
+```
+
 **Each of the $n$ data points brings its own $1 / Z$.**
 
 $$
@@ -879,7 +891,7 @@ p(\text{data}) &= \prod_{m=1}^{n} \frac{f(x^{(m)})}{Z}
 $$ (eq-bm-likelihood)
 
 ```{margin}
-**Watch for** $Z$ pulled out of the product *once*.
+**A common mistake:** $Z$ pulled out of the product *once*.
 The result is no probability, and its gradient weighs the model too little by a factor $n$.
 ```
 
@@ -918,6 +930,10 @@ checks.at_least(
 r"""
 ## The gradient of log Z, line by line
 
+```{margin}
+**In the sources.** Oslo, 30 April, *The derivative of the partition function* to *Final expression*.
+```
+
 **The gradient of $\log Z$ is the mean of $\nabla \log f$ over the model.**
 
 $$
@@ -934,7 +950,7 @@ $$ (eq-bm-grad-log-z)
 Line (a) is the derivative of a logarithm; (b) exchanges gradient and finite sum; (c) writes $f = e^{\log f}$; (d) is the definition of $p$, and (e) that of a mean.
 
 ```{margin}
-**Watch for** "$\nabla \log Z$ is the expectation value of $\log f$".
+**A common mistake:** "$\nabla \log Z$ is the expectation value of $\log f$".
 The left side has as many components as there are parameters, the right side is one number.
 ```
 
@@ -1011,6 +1027,10 @@ _ = run.record(
 r"""
 ## Two phases
 
+```{margin}
+**In the sources.** Oslo, 30 April, *Expression for the gradients* and *Contrastive optimization*.
+```
+
 **Data push the probability up where they are, samples of the model push it down where the model is.**
 The gradient of {eq}`eq-bm-likelihood` is
 
@@ -1023,7 +1043,7 @@ $$
 $$ (eq-bm-phases)
 
 ```{margin}
-**Watch for** texts in which one samples from the model in the *positive* phase.
+**A common mistake:** texts in which one samples from the model in the *positive* phase.
 In the positive phase the mean is over the data (and over $p(h \mid x)$, which is the $\hat h$ of {eq}`eq-bm-grad-log-f`); samples of the model are needed in the negative phase.
 ```
 
@@ -1300,6 +1320,10 @@ _ = fig.colorbar(filled, ax=axes, label=label, ticks=levels)
 r"""
 ## Likelihood and relative entropy
 
+```{margin}
+**In the sources.** Oslo, 16 April, *Kullback-Leibler relative entropy* to *Maximizing log-likelihood*; CS236 notes, *Maximum likelihood learning*.
+```
+
 **Maximal likelihood and minimal Kullback-Leibler divergence are the same demand.**
 The **relative entropy** of the data with respect to the model is
 
@@ -1314,7 +1338,7 @@ $$
 $$ (eq-bm-kl)
 
 ```{margin}
-**Watch for** three slips: relative entropy called Shannon entropy, which is $\mathcal{H}$ alone; an energy in place of the free energy $F$; and the sign of the second term, which is *minus* the mean log-likelihood.
+**A common mistake:** three slips: relative entropy called Shannon entropy, which is $\mathcal{H}$ alone; an energy in place of the free energy $F$; and the sign of the second term, which is *minus* the mean log-likelihood.
 ```
 
 Shannon's entropy $\mathcal{H}[p_\text{data}]$ does not depend on $\theta$.
@@ -2057,6 +2081,10 @@ The next section says what follows if one does not wait.
 r"""
 ## From exact learning to contrastive divergence
 
+```{margin}
+**In the sources.** CS236 notes, *Energy based models*, the contrastive divergence algorithm.
+```
+
 **Samples of the model give an unbiased gradient; contrastive divergence uses other samples, and its bias is known exactly.**
 For a machine of useful size the mean over the model must come from a chain.
 To run it to equilibrium for every step is too dear.
@@ -2072,7 +2100,7 @@ p_k &= p_\text{data} K^k .
 $$ (eq-bm-cd)
 
 ```{margin}
-**Watch for** proofs that contrastive divergence is unbiased.
+**A common mistake:** proofs that contrastive divergence is unbiased.
 They assume that the negative samples come from $p$.
 ```
 

@@ -71,6 +71,10 @@ torch.set_default_dtype(torch.float64)
 r"""
 ## The problem in one picture
 
+```{margin}
+**In the sources.** Oslo, 30 April and 7 May, *Diffusion models, basics* and *Problems with probabilistic models*.
+```
+
 A **diffusion model** destroys data in many small steps of noise, and learns to undo one step.
 The picture shows the first half: a digit $x_0$, and what is left of it as noise is mixed in.
 The arrows below, from right to left, are the model.
@@ -135,7 +139,7 @@ _ = ax.set(xlim=(-0.45, 5.45), ylim=(-0.75, 1.62))
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "unlike flows, the latent variable has the dimension of the data", as introductions to diffusion models say.
+**A common mistake:** "unlike flows, the latent variable has the dimension of the data", as introductions to diffusion models say.
 A flow, an invertible map from noise to data, has latents of that dimension too; the contrast is with variational autoencoders.
 And what is *fixed* is the forward process only: the reverse one is learned.
 ```
@@ -211,6 +215,10 @@ How far this promise holds is checked below: what is exact, and what is a bound.
 # %% [markdown]
 r"""
 ## A chain of latent variables
+
+```{margin}
+**In the sources.** Oslo, 7 May, *Mathematics of diffusion models*, with the first figure after it.
+```
 
 **A hierarchical VAE is a VAE whose latent variable has a latent variable.**
 It is called **Markovian** if each level sees only the next one: the model goes down, the encoder goes up,
@@ -383,6 +391,10 @@ q(x_t \mid x_{t-1}) = \mathcal{N}\bigl(x_t;\ \sqrt{\alpha_t}\, x_{t-1},\ (1 - \a
 $$ (eq-dd-forward)
 
 3. The $\alpha_t$ are such that $q(x_T \mid x_0)$ is nearly $\mathcal{N}(0, I)$, whatever $x_0$ is; that is the prior $p(x_T)$.
+
+```{margin}
+**In the sources.** Oslo, 7 May, the last three figures, from {cite:t}`luo2022`, without text: this section and the next two.
+```
 
 Why $\sqrt{\alpha_t}$ and $1 - \alpha_t$: if $x_{t-1}$ has variance 1, so has $x_t$, since $\alpha_t \cdot 1 + 1 - \alpha_t = 1$.
 Because the encoder is fixed, the bound {eq}`eq-dd-elbo` is a function of the parameters of $p_\theta$ alone.
@@ -758,7 +770,7 @@ r"""
 ### The step that is wrong
 
 ```{margin}
-**Watch for** the consistency term written as $-\mathbb{E}\, \mathrm{KL}\bigl(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\bigr)$.
+**A common mistake:** the consistency term written as $-\mathbb{E}\, \mathrm{KL}\bigl(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\bigr)$.
 It stands in {cite:t}`luo2022`, otherwise a clear derivation, and in notes that follow it.
 ```
 
@@ -1862,6 +1874,10 @@ Along it the root of $\mathbb{E}[h^2]$ falls to less than a twentieth, and a pie
 
 ## Four promises, tested
 
+```{margin}
+**In the sources.** Oslo, 30 April and 7 May, *Diffusion models* to *Diffusion learning*.
+```
+
 {cite:t}`sohldickstein2015` introduce diffusion models with four promises: that they are flexible, that samples from them are exact, that the likelihood is cheap to have, and that one can multiply by another distribution.
 Each is true of one thing and untrue of another.
 The first section below tests the first two: each step is a Gaussian, whatever the network in its mean can do, and sampling the steps is exact for the model and not for the data.
@@ -1870,7 +1886,7 @@ The second section is about the likelihood, the third about products.
 ### A Gaussian is the right kernel only for small steps
 
 ```{margin}
-**Watch for** "exact sampling" without its object.
+**A common mistake:** "exact sampling" without its object.
 Running the chain backwards samples *the model* exactly; the model's Gaussian steps are those of the data process only as $\beta \to 0$.
 ```
 
@@ -2028,7 +2044,7 @@ r"""
 ### The joint density is analytic, the likelihood is a bound
 
 ```{margin}
-**Watch for** "the full chain can be analytically evaluated", said of diffusion models as if it were of their likelihood.
+**A common mistake:** "the full chain can be analytically evaluated", said of diffusion models as if it were of their likelihood.
 ```
 
 **What one can evaluate for every model is the density of a whole path; the density of the data is an integral over paths.**
@@ -2110,7 +2126,7 @@ r"""
 ### Multiplying by another distribution
 
 ```{margin}
-**Watch for** guidance, the usual way to steer samples towards a class, explained as sampling from a product of two densities.
+**A common mistake:** guidance, the usual way to steer samples towards a class, explained as sampling from a product of two densities.
 ```
 
 **To sample $p(x)\, r(x) / Z$ it is not enough to add the scores of the two at every noise level.**

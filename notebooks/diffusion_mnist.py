@@ -81,6 +81,10 @@ P = run.parameters
 r"""
 ## The problem in one picture
 
+```{margin}
+**In the sources.** Oslo, 30 April and 7 May, *Diffusion models, basics*.
+```
+
 To make a digit out of noise, guess what digit the noise hides, take a small step towards the guess, and guess again.
 **All that is ever learned is a denoiser**: a function that sees a noised image $x_t$, knows how much noise there is, and predicts the clean one.
 
@@ -756,7 +760,7 @@ around = dict(arrowstyle="-|>", color=plotting.COLOURS[1], lw=1.6, ls="--")
 around["connectionstyle"] = "arc3,rad=-0.35"
 ax.annotate("", (6.3, 2.3), (2.3, 2.3), arrowprops=around)
 ax.set(xlim=(-0.1, 9.0), ylim=(0.0, 3.1))
-ax.set_axis_off()
+_ = ax.set_axis_off()
 
 # %% [markdown]
 r"""
@@ -1018,8 +1022,8 @@ right.errorbar(middles, means, bars, fmt="o-", ms=4, label="network")
 times = torch.arange(1, T + 1) / T
 right.plot(times, linear_loss.cpu(), "--", color="black", label="linear")
 right.set(xlabel="time $t / T$", ylabel="squared error of $v$", ylim=(0, None))
-_ = right.legend()
 fig.tight_layout()
+_ = right.legend()
 
 # %% [markdown]
 r"""
@@ -1160,7 +1164,7 @@ The yardsticks are those of [the GAN lecture](gan_mnist.ipynb), so that the numb
 Labels are drawn from the training set; images are clipped to the range of pixels and rounded to 8 bits, as files are.
 
 ```{margin}
-**Watch for** samples with exactly as many of each label: a stratified sample has less spread than a random one, and a better Fréchet distance for free.
+**A common mistake:** samples with exactly as many of each label: a stratified sample has less spread than a random one, and a better Fréchet distance for free.
 ```
 """
 
@@ -1598,6 +1602,10 @@ With a large weight one pays with variety: the samples of a label crowd together
 
 ### What guidance does not sample
 
+```{margin}
+**In the sources.** Oslo, 30 April and 7 May, *Diffusion models*, the third feature.
+```
+
 It looks as if one sampled a tilted density.
 At $t = 0$ the guided score is indeed the score of
 
@@ -1693,6 +1701,10 @@ r"""
 So guidance is a useful knob, and not a posterior: here the guided samples are further out and narrower than Bayes' rule says.
 
 ## In-painting
+
+```{margin}
+**In the sources.** CS236 notes, *Intro*: inverse problems.
+```
 
 A model of images can complete one.
 **Run the reverse chain, and after each step put the known pixels in, noised to the level of that step:**

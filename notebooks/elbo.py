@@ -154,6 +154,10 @@ The models are so small that all tensors stay on the CPU, in double precision.
 r"""
 ## The autoencoder
 
+```{margin}
+**In the sources.** Oslo, 16 April, *The Autoencoder again*.
+```
+
 **An autoencoder learns a short code from which its input can be rebuilt.**
 An encoder $f$ maps $x$ to the code $h$, a decoder $g$ maps $h$ to $\tilde x$, and the mean squared error over the data is minimised:
 
@@ -399,6 +403,10 @@ So we start again, from probability.
 # %% [markdown]
 r"""
 ## Latent variables
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Mathematics of Variational Autoencoders*; 30 April, *Reminder on VAEs*; Borisyak, *Latent variables revisited*; CS236 notes, *Variational Autoencoders*.
+```
 
 **A latent variable model gives $x$ its probability by adding up all the ways in which it can have been made.**
 This is the law of total probability, a sum for discrete $z$ and an integral for continuous $z$:
@@ -781,7 +789,7 @@ checks.close(
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "the reconstruction term is proportional to the squared error".
+**A common mistake:** "the reconstruction term is proportional to the squared error".
 The two are related by a negative slope and a constant of hundreds of nats.
 The constant depends on $\sigma$, so it matters as soon as $\sigma$ is compared or learned.
 ```
@@ -800,6 +808,10 @@ $$
 \hat p(x) = \frac{1}{K} \sum_{k=1}^{K} p(x \mid z_k),
 \qquad z_k \sim p(z) .
 $$ (eq-elbo-naive)
+
+```{margin}
+**In the sources.** CS236 notes, *VAE optimization*; Borisyak, *VAE training* and *Variational bound*; Oslo, 16 April, *Using the KL divergence*: this section and the next.
+```
 
 Why not add all terms?
 With 20 binary latent variables the sum has 1,048,576 terms for every data point and every step of training, and each further variable doubles it.
@@ -996,7 +1008,7 @@ w(z) &= \frac{p(x \mid z)\, p(z)}{q(z)} .
 $$ (eq-elbo-importance)
 
 ```{margin}
-**Watch for** texts that replace the prior by $q$ and forget the weight: $\mathbb{E}_q[p(x \mid z)]$ is not $p(x)$.
+**A common mistake:** texts that replace the prior by $q$ and forget the weight: $\mathbb{E}_q[p(x \mid z)]$ is not $p(x)$.
 ```
 
 The factor $p(z) / q(z)$ is not a detail.
@@ -1087,6 +1099,10 @@ _ = ax.legend()
 # %% [markdown]
 r"""
 ## The bound
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Kullback-Leibler again*; 30 April, *Evidence Lower Bound* to *Analysis*; CS236 notes, *VAE optimization*; Borisyak, *Variational bound*.
+```
 
 **The logarithm of $p(x)$ is an expectation under any $q$, plus a divergence that is never negative.**
 The expectation is the evidence lower bound:
@@ -1336,7 +1352,7 @@ $$
 $$ (eq-elbo-central)
 
 ```{margin}
-**Watch for** a left side that is called "$\log p(x)$ plus an error term".
+**A common mistake:** a left side that is called "$\log p(x)$ plus an error term".
 The divergence is never negative and is *subtracted*: the right side is a lower bound.
 ```
 
@@ -1697,6 +1713,10 @@ The ELBO decides for the first, because expectations under $q$ can be computed.
 r"""
 ## One q for each data point, or one encoder for all
 
+```{margin}
+**In the sources.** CS236 notes, *VAE optimization*, the algorithm and amortisation; Oslo, 16 April, *Inferring the probability*.
+```
+
 **Every data point has its own posterior, so it needs its own $q$.**
 Over a data set the objective is
 
@@ -1709,7 +1729,7 @@ $$
 $$ (eq-elbo-data-set)
 
 ```{margin}
-**Watch for** a bracket that closes before the KL: each data point has its own, and it belongs inside the average.
+**A common mistake:** a bracket that closes before the KL: each data point has its own, and it belongs inside the average.
 ```
 
 Our example is a measurement with an error bar.
@@ -1929,6 +1949,10 @@ The price of amortisation is set by what the encoder can see and express.
 r"""
 ## The divergence between Gaussians
 
+```{margin}
+**In the sources.** Oslo, 16 April, *More on the SGD* and *Simplification*; 30 April, *Analytical evaluation*; Borisyak, *Regularization*.
+```
+
 **Between two Gaussians the KL divergence is a formula, so it need not be sampled.**
 It is the difference of two expectations {eq}`eq-elbo-expected-log`:
 
@@ -2024,7 +2048,7 @@ $$
 $$ (eq-elbo-l-samples)
 
 ```{margin}
-**Watch for** a sum over the $L$ samples without $1 / L$.
+**A common mistake:** a sum over the $L$ samples without $1 / L$.
 It maximises $L\, \mathbb{E}_q[\log p(x \mid z)] - \mathrm{KL}$, which is $L$ times an objective whose KL term has the weight $\beta = 1 / L$: what is called a $\beta$-VAE.
 ```
 
@@ -2077,6 +2101,10 @@ The others belong to an observation repeated $L$ times, which nobody has made.
 # %% [markdown]
 r"""
 ## Gradients through a random draw
+
+```{margin}
+**In the sources.** Oslo, 30 April, *Reparameterization trick* to *Deterministic function*; 16 April, *Computing the gradients*.
+```
 
 **The gradient with respect to $\theta$ passes into $\mathbb{E}_q$; that with respect to $\phi$ does not, because $\phi$ decides where the draws are.**
 There are two ways out.

@@ -146,6 +146,10 @@ r"""
 r"""
 ## Any network, if the integral is finite
 
+```{margin}
+**In the sources.** CS236 notes, *TL;DR* and *Energy based models*.
+```
+
 **Every function $E$ with a finite integral of $e^{-E}$ defines a density, and nothing else is asked of it:**
 
 $$
@@ -158,7 +162,7 @@ $$ (eq-em-density)
 No inverse, no order of the variables, no Jacobian: nothing else restricts the network; the price is $Z$.
 
 ```{margin}
-**Watch for** texts that say that any function can be turned into a probability.
+**A common mistake:** texts that say that any function can be turned into a probability.
 A constant on the whole line can't.
 ```
 
@@ -249,6 +253,10 @@ checks.at_most("lowest energy far outside, without it", bare.min(), -1.0)
 r"""
 ## Adding energies multiplies densities
 
+```{margin}
+**In the sources.** CS236 notes, *Energy based models*: predictions of several models combined.
+```
+
 **The sum of two energies is the energy of a *product of experts* {cite:p}`hinton2002`: a point is likely if both experts find it likely.**
 Its normaliser is an integral of its own:
 
@@ -260,7 +268,7 @@ Z_{12} &= Z_1 Z_2 \int p_1\, p_2\, \mathrm{d}x .
 $$ (eq-em-product)
 
 ```{margin}
-**Watch for** "divide by the total volume of all models".
+**A common mistake:** "divide by the total volume of all models".
 $Z_1 Z_2$ normalises nothing here; the overlap is missing.
 ```
 
@@ -332,6 +340,10 @@ for ax, (name, log_density) in zip(axes, logs.items(), strict=True):
 # %% [markdown]
 r"""
 ## Much can be done without $Z$
+
+```{margin}
+**In the sources.** CS236 notes, *Energy based models*: comparisons, and image de-noising.
+```
 
 **Ratios of probabilities need no $Z$, and many questions ask for no more: which of two pictures is more likely?**
 A clean picture $y$ of black and white pixels was damaged: we see $x$, in which each pixel was turned with probability $\epsilon$.
@@ -540,6 +552,10 @@ It knows nothing of digits: a network can know more.
 # %% [markdown]
 r"""
 ## Learning by sampling
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Codes for Energy-based models*, links only; 30 April, *Contrastive optimization*.
+```
 
 **Push the energy down on data and up on what the model itself produces; the samples come from a few Langevin steps that continue where earlier ones stopped.**
 The gradient of the log-likelihood has the two phases of [Boltzmann machines](boltzmann_machines.ipynb), and automatic differentiation finds both from one number,
@@ -879,6 +895,10 @@ Score matching, and what to do about its second derivative, is the subject of [a
 r"""
 ## Learning to tell data from noise
 
+```{margin}
+**In the sources.** CS236 notes, *Noise contrastive estimation*.
+```
+
 **A perfect classifier of data against noise of known density knows the density of the data, normaliser included.**
 Mix data with as many points from a noise distribution $q$ that we can sample and evaluate.
 By Bayes' rule the probability that a point is a datum is
@@ -1056,6 +1076,10 @@ if run.profile != "smoke":
 # %% [markdown]
 r"""
 ## A noise that learns too
+
+```{margin}
+**In the sources.** CS236 notes, *Flow contrastive estimation*; for the flow, *NICE*.
+```
 
 **Noise that is easy to tell from data teaches little; a flow can be trained to be mistaken for them.**
 In the plane a broad Gaussian overlaps with the data.

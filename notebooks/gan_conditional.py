@@ -87,6 +87,10 @@ x_train, y_train = x_train[: P.num_images], y_train[: P.num_images]
 r"""
 ## The problem in one picture
 
+```{margin}
+**In the sources.** Oslo, 30 April, *Applications of GANs*; Borisyak, *Applications*.
+```
+
 A generator turns noise into *some* digit.
 Mostly one wants a particular one: the digit of a given class, the digit with these edges, the digit whose upper half is known, the digit without the ground it was drawn on.
 Each is a *condition* $c$, and what is wanted are samples of $p_r(x \mid c)$, where $p_r$ is the distribution of the data.
@@ -215,7 +219,7 @@ H' &= (H - 1)\, s - 2 p + k .
 $$ (eq-cg-transposed)
 
 ```{margin}
-**Watch for** the name "deconvolution".
+**A common mistake:** the name "deconvolution".
 The transpose is not the inverse: $C^\top C$ is not the identity.
 ```
 
@@ -386,6 +390,10 @@ checks.at_least(
 # %% [markdown]
 r"""
 ## The label in both networks
+
+```{margin}
+**In the sources.** Oslo, 7 May, *Which data?*; 30 April, *Readings*, a link to a program.
+```
 
 **A conditional GAN plays one game for each label, with shared weights** {cite:p}`mirza2014`:
 
@@ -797,6 +805,10 @@ _ = plotting.image_grid((rows + 1) / 2, columns=20, ax=ax)
 r"""
 ## A discriminator that classifies
 
+```{margin}
+**In the sources.** Oslo, 7 May, *Which data?*: labelled and unlabelled data together.
+```
+
 There are two more ways to tell the discriminator about labels: let it *say* the label instead of being told.
 
 **An auxiliary classifier pulls the generator away from the data.**
@@ -1027,6 +1039,10 @@ The help is uneven, as {eq}`eq-cg-semi-gradient` lets us expect: it carries the 
 r"""
 ## BiGAN: a discriminator of pairs
 
+```{margin}
+**In the sources.** Borisyak, *Summary*, one line.
+```
+
 **A GAN gets an encoder if its discriminator looks at pairs $(x, z)$** {cite:p}`donahue2017,dumoulin2017`.
 From the data come pairs $(x, E(x))$, from the generator pairs $(G(z), z)$:
 
@@ -1173,6 +1189,10 @@ They are not zero, and nothing in the game asks for that after a finite time of 
 # %% [markdown]
 r"""
 ## CycleGAN: a cycle that closes can be the wrong one
+
+```{margin}
+**In the sources.** Borisyak, *Summary*, one line.
+```
 
 With two piles of pictures and no pairs one trains two generators, $F: A \to B$ and $B \to A$, each with a discriminator that knows its pile, and adds a *cycle loss* {cite:p}`zhu2017`:
 
@@ -1375,6 +1395,10 @@ A cycle loss is a statement about a *pair* of maps; what a map should mean must 
 r"""
 ## pix2pix: pairs, a pixel loss and a discriminator
 
+```{margin}
+**In the sources.** Borisyak, *Applications*, two pictures.
+```
+
 **With pairs $(c, x)$ a network could simply be trained to predict $x$; what it then draws is the mean or the median of all answers, and that is none of them.**
 For each pixel
 
@@ -1553,7 +1577,7 @@ ground_mean = train_pairs(textured, P.pair_steps // 2, adversarial=False)
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** generators that ignore their noise: with a pixel loss beside it, $z$ has little to say.
+**A common mistake:** generators that ignore their noise: with a pixel loss beside it, $z$ has little to say.
 Two draws of a perfect sampler for one condition are as far apart as a draw and the truth; two draws of ours hardly differ, as the check of the spread below says: this network is nearly a function of its condition.
 ```
 

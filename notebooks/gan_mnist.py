@@ -81,6 +81,10 @@ P = run.parameters
 r"""
 ## The problem in one picture
 
+```{margin}
+**In the sources.** Oslo, 30 April, *What is a generator network?*; 7 May, *Labeling the networks*; Borisyak, *Types of generative models*, second slide.
+```
+
 Until now a model had a density $p_\theta(x)$, known, bounded or known up to a constant.
 A *generator* has none.
 It is a function that turns random numbers $z$ into data, $x = G(z)$, and that is all.
@@ -121,6 +125,10 @@ The generator learns from what the critic would have liked better {cite:p}`goodf
 | $k(x, y)$ | `gaussian_kernel` | similarity of two images |
 
 ## The data, as torchvision gives them
+
+```{margin}
+**In the sources.** Oslo, 30 April, *Setting up the GAN* to *Defining the training set*: this section and the next.
+```
 
 Most programs open MNIST with torchvision, and so do we, once.
 Its transform first maps bytes to $[0, 1]$, then subtracts 0.5 and divides by 0.5: the pixels of a real image run from $-1$, paper, to $1$, ink.
@@ -180,7 +188,7 @@ The hidden layers of the discriminator have no biases.
 The functions take any number of hidden layers; each has its own dropout.
 
 ```{margin}
-**Watch for** layers that are added by name in a loop, with the same name: the second `dropout` takes the place of the first, and a deep discriminator has one.
+**A common mistake:** layers that are added by name in a loop, with the same name: the second `dropout` takes the place of the first, and a deep discriminator has one.
 ```
 """
 
@@ -315,6 +323,10 @@ checks.true(f"another kind is refused ({message})", "expected 'uniform'" in mess
 r"""
 ## Two losses
 
+```{margin}
+**In the sources.** Oslo, 30 April, *Training the GAN* and *More references*.
+```
+
 **The discriminator does logistic regression: real images have the label 1, fakes the label 0.**
 Its loss is the cross-entropy, for one image of each kind
 
@@ -383,7 +395,7 @@ A loss that is computed from it has no gradient there; PyTorch's `BCELoss` also 
 The discriminator that is most wrong would then learn nothing.
 
 ```{margin}
-**Watch for** a network that ends in a sigmoid, followed by `BCELoss`.
+**A common mistake:** a network that ends in a sigmoid, followed by `BCELoss`.
 ```
 """
 
@@ -444,7 +456,7 @@ Keep this in mind: a discriminator that was never trained says about 1/2, too.
 "Stop when $D$ is 1/2" is what a perfect generator implies, and it is not enough to conclude that the generator is perfect.
 
 ```{margin}
-**Watch for** the advice to stop training when the discriminator says 1/2 everywhere.
+**A common mistake:** the advice to stop training when the discriminator says 1/2 everywhere.
 ```
 
 ## One step of each
@@ -453,6 +465,10 @@ Keep this in mind: a discriminator that was never trained says about 1/2, too.
 The fakes for the step of $D$ are made without a graph: $D$ learns from them, and the generator is not touched.
 In the step of $G$ the discriminator's weights need no gradient, but the gradient passes *through* it to the fake image.
 Each step has its own codes.
+
+```{margin}
+**In the sources.** Oslo, 30 April, *Maximizing reward* and *More on training*; Borisyak, *Adversarial Training*; CS236 notes, *GAN architecture/objective*.
+```
 """
 
 
@@ -517,7 +533,7 @@ It must give the same weights.
 Dropout is off, so that both see the same discriminator, and the optimiser is plain gradient descent.
 
 ```{margin}
-**Watch for** fakes that keep their graph in the step of $D$ (no `detach`, no `no_grad`).
+**A common mistake:** fakes that keep their graph in the step of $D$ (no `detach`, no `no_grad`).
 Then the backward pass also goes through $G$ for nothing, and leaves a gradient there.
 ```
 """
@@ -640,6 +656,10 @@ checks.at_most("units that were never on in a batch", off, 1e-3)
 r"""
 ## Training
 
+```{margin}
+**In the sources.** Oslo, 30 April, *More on training*, the second listing, and *Visualizing*.
+```
+
 Adam for both networks, with its usual rate of $10^{-3}$; batches of 64, of which the last, incomplete one is dropped.
 The images lie on the device as one tensor, and each epoch takes a new permutation of its rows.
 `train` yields after each epoch, so that the loop below can measure and draw.
@@ -691,7 +711,7 @@ What the loop says about $D$ is measured while $D$ learns, and with dropout on.
 So we also measure losses and probabilities after each epoch, with dropout off (`eval`), on 2,000 training images and 2,000 fakes.
 
 ```{margin}
-**Watch for** $D(x)$ and $D(G(z))$ logged in the middle of training, with dropout on.
+**A common mistake:** $D(x)$ and $D(G(z))$ logged in the middle of training, with dropout on.
 ```
 """
 
@@ -908,6 +928,10 @@ for ax, i in zip(axes.flat, shown, strict=True):
 r"""
 ## How good are the samples?
 
+```{margin}
+**In the sources.** Oslo, 30 April, *Calculating scores*; CS236 notes, *GANs*, two-sample tests; Borisyak, *Kernel Density Estimation*, for Parzen windows.
+```
+
 There is no likelihood to report.
 What remains is to compare two sets of images, generated and real, and there are many ways to do so.
 Each is blind to something; so we apply all of them to the same sets:
@@ -1083,7 +1107,7 @@ To reject when $p \leq \alpha$ is wrong in at most a share $\alpha$ of the cases
 Not to reject although something is different is the *error of the second kind*; more samples make it rarer.
 
 ```{margin}
-**Watch for** the rule "reject if the statistic exceeds $\alpha$".
+**A common mistake:** the rule "reject if the statistic exceeds $\alpha$".
 The threshold $c_\alpha$ depends on the data; $\alpha$ is a probability.
 ```
 
@@ -1237,7 +1261,7 @@ In $[0, 1]$ the paper of a digit is 0, and in $[-1, 1]$ it is $-1$: four fifths 
 And in the right range the score of perfect samples is not zero but the root of {eq}`eq-gm-mmd-bias`: **a score needs its value for real data beside it.**
 
 ```{margin}
-**Watch for** images in different ranges, the diagonal in the mean, and a score without the score of real data beside it.
+**A common mistake:** images in different ranges, the diagonal in the mean, and a score without the score of real data beside it.
 ```
 
 ### A classifier as a test

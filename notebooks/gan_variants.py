@@ -265,6 +265,10 @@ checks.close(
 r"""
 ## R1, smooth labels and noise: keep the critic from being too sure
 
+```{margin}
+**In the sources.** Borisyak, *Fight for the gradients*.
+```
+
 **The R1 penalty pulls the slope of the critic to zero at the data** {cite:p}`mescheder2018`:
 
 $$
@@ -383,6 +387,10 @@ checks.close("optimal logit with instance noise", formula, exact, atol=1e-11)
 r"""
 ## Look at more than one sample: feature matching and packing
 
+```{margin}
+**In the sources.** Borisyak, *Feature matching*.
+```
+
 **Feature matching asks for equal means of the critic's last hidden layer $h$, and no longer for praise** {cite:p}`salimans2016`:
 
 $$
@@ -390,7 +398,7 @@ L_G = \lVert \mathbb{E}_{p_r}\, h(x) - \mathbb{E}_{p_g}\, h(x) \rVert^2 .
 $$ (eq-variants-fm)
 
 ```{margin}
-**Watch for** this loss computed on small batches and read as a distance.
+**A common mistake:** this loss computed on small batches and read as a distance.
 It is not zero for equal distributions.
 ```
 
@@ -470,6 +478,10 @@ Every critic has four inputs, so that the networks stay the same; to an unpacked
 # %% [markdown]
 r"""
 ## Any f-divergence is a game
+
+```{margin}
+**In the sources.** CS236 notes, *GAN architecture/objective*: other divergences.
+```
 
 **A convex function $f$ with $f(1) = 0$ defines a divergence, and its conjugate $f^*$ turns it into a game** {cite:p}`nowozin2016`:
 
@@ -641,6 +653,10 @@ checks.close("GAN: 2 JS - 2 log 2", values["GAN"], 2 * js - 2 * math.log(2), ato
 r"""
 ## The Wasserstein distance and its critic
 
+```{margin}
+**In the sources.** CS236 notes, *GAN architecture/objective*: other distances; Borisyak, *Summary*.
+```
+
 **The distance $W_1$ is the least cost of carrying $P$ to $Q$, and a critic with slopes of at most 1 finds it** (Kantorovich and Rubinstein; {cite:t}`arjovsky2017b`):
 
 $$
@@ -717,7 +733,7 @@ checks.close("the critic's loss is minus the dual", estimate[0], 1.35 + 0.45, rt
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "the Wasserstein GAN solves vanishing gradients".
+**A common mistake:** "the Wasserstein GAN solves vanishing gradients".
 It removes one cause, the flat JS of distributions that do not overlap, as long as the critic is near its optimum among functions with slopes of at most 1.
 ```
 
@@ -1048,7 +1064,7 @@ def generator_losses(arena, x, y):
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** the fused Adam of PyTorch on a CPU: it expects each gradient to lie in memory like its parameter.
+**A common mistake:** the fused Adam of PyTorch on a CPU: it expects each gradient to lie in memory like its parameter.
 The gradient of a gradient may be a transposed view, and the training then fails in silence.
 `contiguous()` puts it right.
 ```
@@ -1308,6 +1324,10 @@ checks.close(
 # %% [markdown]
 r"""
 ## The scoreboard
+
+```{margin}
+**In the sources.** Oslo, 7 May, *Modification of GANs*, a heading without text.
+```
 
 Every variant plays under the same conditions, with one critic step to one generator step.
 Some were published with other settings, the Wasserstein GANs with five critic steps; read the board as "what happens if I only change the loss".
@@ -1662,6 +1682,10 @@ if run.profile != "smoke":
 # %% [markdown]
 r"""
 ## Pros and cons, each with a number
+
+```{margin}
+**In the sources.** Oslo, 7 May, *Pros and Cons of GANs*, a heading without text; CS236 notes, *GAN architecture/objective*, the last points.
+```
 
 Sampling takes one pass through the generator; a sampler with $n$ steps takes $n$ passes.
 Our 100 passes through the same network stand in for such a sampler until [the lecture on diffusion](diffusion_mnist.ipynb) brings a real one.

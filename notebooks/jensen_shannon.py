@@ -141,6 +141,10 @@ We use these symbols:
 r"""
 ## Four ways to compare two densities
 
+```{margin}
+**In the sources.** Borisyak, *Fitting Distributions*; CS236 notes, *GAN architecture/objective*.
+```
+
 The relative entropy KL has two directions, which differ; their sum is the third way; the fourth is the one that a GAN minimises.
 
 **The Jensen-Shannon divergence is the mean relative entropy of two densities with respect to their mixture.**
@@ -177,7 +181,7 @@ js_01, jeffreys_01 = jensen_shannon(zero, one), jeffreys(zero, one)
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "JS, the symmetric form of KL".
+**A common mistake:** "JS, the symmetric form of KL".
 The symmetric sum is Jeffreys' divergence, and it has no upper bound.
 ```
 
@@ -219,7 +223,7 @@ r"""
 ### A divergence whose root is a distance
 
 ```{margin}
-**Watch for** "Jensen-Shannon distance" for JS itself.
+**A common mistake:** "Jensen-Shannon distance" for JS itself.
 Only its square root obeys the triangle inequality.
 ```
 
@@ -262,7 +266,7 @@ r"""
 ### Which density comes first matters
 
 ```{margin}
-**Watch for** a log-likelihood that is said to be minimised.
+**A common mistake:** a log-likelihood that is said to be minimised.
 It is maximised: $\frac1N \sum_i \log p(x_i)$ estimates minus the KL term that depends on the model.
 ```
 
@@ -335,6 +339,10 @@ checks.close("gradient of JS there", slope_of_js.grad, [0.0, 0.0], atol=1e-6)
 r"""
 ## The value of the game
 
+```{margin}
+**In the sources.** Oslo, 7 May, *Optimization part* to *What does the loss function quantify?*: this section and the next two.
+```
+
 **A GAN never evaluates $p_g$: it needs two averages over samples.**
 The discriminator wants $\log D$ large on data and $\log(1 - D)$ large on generated samples; the generator wants the opposite {cite:p}`goodfellow2014`:
 
@@ -356,7 +364,7 @@ $$ (eq-js-lotus)
 In code the logits $\ell$ of $D = \sigma(\ell)$ are used, with $\log D = -\mathrm{softplus}(-\ell) = \log \sigma(\ell)$ and $\log(1 - D) = -\mathrm{softplus}(\ell) = \log \sigma(-\ell)$.
 
 ```{margin}
-**Watch for** PyTorch's `softplus` in twelve-digit work: above 20 it is a straight line, off by up to $2 \times 10^{-9}$.
+**A common mistake:** PyTorch's `softplus` in twelve-digit work: above 20 it is a straight line, off by up to $2 \times 10^{-9}$.
 `logsigmoid` is exact, and we use it here.
 ```
 """
@@ -515,7 +523,7 @@ L(G, D^*) &= \int p_r \log \frac{p_r}{2 m}\, dx + \int p_g \log \frac{p_g}{2 m}\
 $$ (eq-js-identity)
 
 ```{margin}
-**Watch for** "the loss of a GAN measures similarity".
+**A common mistake:** "the loss of a GAN measures similarity".
 It measures *dis*similarity, and only for the best discriminator and for the loss $\log(1 - D)$.
 ```
 
@@ -572,6 +580,10 @@ checks.close(
 # %% [markdown]
 r"""
 ## The same number is information
+
+```{margin}
+**In the sources.** Borisyak, *Approximating JS distance*.
+```
 
 **JS is the information, in nats, that one sample gives about where it comes from.**
 Toss a fair coin $Y$; draw $X$ from $p_r$ for $Y = 1$ and from $p_g$ for $Y = 0$.
@@ -663,6 +675,10 @@ _ = ax.legend(loc="lower center")
 r"""
 ## The generator's gradient
 
+```{margin}
+**In the sources.** Borisyak, *Generator training*.
+```
+
 **At the best discriminator, the gradient of JS is found while $D^*$ is held fixed.**
 $D^*$ depends on the generator, so should we not differentiate through it?
 By the *envelope theorem* the dependence does not count, because the derivative of $L$ with respect to $D$ is zero at its maximum:
@@ -677,7 +693,7 @@ $$ (eq-js-envelope)
 For data $\mathcal{N}(0, 1)$, $G(z) = \psi + z$ and $\psi = 1$ both sides are 0.398.
 
 ```{margin}
-**Watch for** the sign.
+**A common mistake:** the sign.
 A step along *plus* this gradient moves the generator away from the data.
 ```
 
@@ -731,7 +747,7 @@ checks.ordered("2 JS after a step", moves)
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** $-1/(1 - D)$ in the gradient of the discriminator's loss $-\frac12 L$.
+**A common mistake:** $-1/(1 - D)$ in the gradient of the discriminator's loss $-\frac12 L$.
 The two minus signs cancel: $+\frac12\, \mathbb{E}_z \bigl[\frac{1}{1 - D} \frac{\partial D}{\partial G} \frac{\partial G}{\partial \psi}\bigr]$.
 ```
 
@@ -1083,7 +1099,7 @@ def slope_in_logit(objective, logit):
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "descend the log of the misclassified": to *descend* $\log D$ lowers $D$.
+**A common mistake:** "descend the log of the misclassified": to *descend* $\log D$ lowers $D$.
 ```
 """
 
@@ -1139,7 +1155,7 @@ _ = ax.legend(loc="center right", bbox_to_anchor=(1, 0.72))
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "the same thing with better gradients".
+**A common mistake:** "the same thing with better gradients".
 The fixed point of the game is the same; what is descended on the way is not.
 ```
 
@@ -1189,6 +1205,10 @@ checks.at_least("sum of the two rewards, not zero", abs(reward_g + reward_d), 0.
 # %% [markdown]
 r"""
 ## Disjoint supports
+
+```{margin}
+**In the sources.** Borisyak, *Vanishing gradients*.
+```
 
 **Where the densities do not overlap, JS is $\log 2$ whatever their distance, and the theory's gradient is zero.**
 With no overlap $D^*$ is 1 on the data and 0 on the samples, and $L(G, D^*) = 0$.
@@ -1513,6 +1533,10 @@ _ = fig.colorbar(mesh, ax=axes, label="D(x)", shrink=0.6)
 r"""
 ## Games need not converge
 
+```{margin}
+**In the sources.** Oslo, 30 April, *Zero-sum game* to *Design of GANs*.
+```
+
 **Two players who follow their gradients may circle for ever.**
 The smallest example is $v(a, b) = a\, b$: one player descends in $a$, the other ascends in $b$, and the saddle at the origin is the only equilibrium.
 With the step size $\eta$, one round is a matrix:
@@ -1611,7 +1635,7 @@ _ = ax.legend(loc="upper left")
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "convex in the parameters of the generator, hence convergent".
+**A common mistake:** "convex in the parameters of the generator, hence convergent".
 $\max_D L$ is convex in the *density* $p_g$, as a maximum of linear functions; it is not convex in $\psi$.
 ```
 
@@ -1686,6 +1710,10 @@ _ = ax.legend(loc="upper right")
 r"""
 ## Why generators collapse
 
+```{margin}
+**In the sources.** Borisyak, *Mode collapse* and *Generator collapse*; CS236 notes, *GAN architecture/objective*, the last points: this section and the next.
+```
+
 **Against a discriminator that stands still, the best generator is a single point.**
 For fixed $D$ the generator's term is linear in $p_g$, and a mean is largest if all mass sits where the function is largest:
 
@@ -1742,7 +1770,7 @@ _ = ax.legend(loc="upper right")
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "the discriminator collapses to one image".
+**A common mistake:** "the discriminator collapses to one image".
 It is the generator that does.
 ```
 
@@ -1853,7 +1881,7 @@ def loss_of_generator(discriminator, real, generated, matching=0.0):
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** means over a mini-batch in a squared distance.
+**A common mistake:** means over a mini-batch in a squared distance.
 For equal distributions its expectation is $\mathrm{tr}\, C\, (\frac1n + \frac1m)$, with $C$ the covariance of the features, not zero; the [lecture on variants](gan_variants.ipynb) measures it.
 ```
 

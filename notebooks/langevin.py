@@ -69,6 +69,10 @@ torch.set_default_dtype(torch.float64)
 r"""
 ## The problem in one picture
 
+```{margin}
+**In the sources.** CS236 notes, *Generating samples*: points that follow the score, without noise and with it.
+```
+
 We know a density up to a factor, $p(x) = f(x) / Z$ with an unknown $Z$, and want points that follow it.
 The example of this lecture is a landscape with three wells, in the language of physics: an energy $E(x) = -\log f(x)$ in units of $k_B T$.
 """
@@ -197,6 +201,10 @@ r"""
 r"""
 ## Propose, compare, accept
 
+```{margin}
+**In the sources.** CS236 notes, *Energy based models*: random perturbations, kept or not.
+```
+
 **Accepted with the right probability, the moves of any proposal leave $p$ as it is.**
 Propose $y$ from $q(y \mid x)$, go there with the probability
 
@@ -247,7 +255,7 @@ K = metropolis_kernel(f, q)
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "worse moves are accepted now and then, to explore".
+**A common mistake:** "worse moves are accepted now and then, to explore".
 How often is no matter of taste: a probability that does not balance the flows samples another density.
 ```
 
@@ -384,6 +392,10 @@ checks.close("double well: rate of the KL divergence", kl_rate, -fisher, rtol=1e
 # %% [markdown]
 r"""
 ## The unadjusted Langevin algorithm
+
+```{margin}
+**In the sources.** Oslo, 16 April, *More on the SGLD*; CS236 notes, *Energy based models* and *Generating samples*.
+```
 
 **A step of length $\eta$ in time is a step along the score and a random kick of variance $2 \eta$:**
 
@@ -525,7 +537,7 @@ Three rules are found in books and programs:
 | $x + \eta s + \sqrt{\eta}\, \xi$ | 1 | 1 | $1 / (2 - \eta)$ | **1/2** |
 
 ```{margin}
-**Watch for** the third rule; it stands in lecture notes.
+**A common mistake:** the third rule; it stands in lecture notes.
 Do not test it on a Gaussian with $\eta = 1$: there it gives the variance 1 by accident.
 ```
 
@@ -707,6 +719,10 @@ _ = ax.legend()
 # %% [markdown]
 r"""
 ## Smaller steps, and more of them
+
+```{margin}
+**In the sources.** CS236 notes, *Generating samples*: step size to zero, number of steps to infinity.
+```
 
 **The chain comes to $p$ only if two limits are taken at once: $\eta \to 0$, and $k\, \eta \to \infty$ for $k$ steps.**
 From the point $x_0$ the law after $k$ steps on $N(0, 1)$ is a Gaussian with
@@ -1054,7 +1070,7 @@ r"""
 ## A posterior from mini-batches
 
 ```{margin}
-**Watch for** "Langevin sampling, also called SGLD", and for "an optimisation algorithm".
+**A common mistake:** "Langevin sampling, also called SGLD", and for "an optimisation algorithm".
 SGLD is Langevin sampling of one kind of density, a posterior, with a noisy gradient; and what it returns is a sample.
 ```
 
@@ -1066,6 +1082,10 @@ $$
 \hat s(\theta) = \nabla_\theta \log p(\theta)
 + \frac{N}{n} \sum_{i \in B} \nabla_\theta \log p(d_i \mid \theta) .
 $$ (eq-lan-sgld)
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Langevin sampling*.
+```
 
 The first example is one where the posterior is known: a straight line through 100 measurements with Gaussian errors of known size, and a Gaussian prior of width 1.
 In the language of the laboratory: a force against an extension, that is, a spring constant and an offset.
@@ -1337,6 +1357,10 @@ checks.at_most("exact prediction minus the truth", gain.mean(), luck)
 r"""
 ## Which gradient is which
 
+```{margin}
+**In the sources.** Oslo, 16 April, *Code example of Langevin Sampling*; CS236 notes, *Score matching optimization*.
+```
+
 **The gradient that moves a sample and the gradient that teaches a model are two things, and only the second has two phases, a mean over data and one over the model.**
 For a model $p_\theta(x) = e^{-E_\theta(x)} / Z(\theta)$
 
@@ -1355,7 +1379,7 @@ $$ (eq-lan-two-gradients)
 | used by | Langevin, MALA | contrastive divergence, maximum likelihood |
 
 ```{margin}
-**Watch for** "the score loses $Z$ because $Z$ does not depend on $\theta$".
+**A common mistake:** "the score loses $Z$ because $Z$ does not depend on $\theta$".
 It does depend on $\theta$; it does not depend on $x$.
 ```
 
@@ -1420,6 +1444,10 @@ checks.close(
 # %% [markdown]
 r"""
 ## Where Langevin sampling fails
+
+```{margin}
+**In the sources.** CS236 notes, *Generating samples*, the last points.
+```
 
 **The unadjusted chain diverges where the energy is steeper than a parabola, and every chain waits long in front of a barrier.**
 

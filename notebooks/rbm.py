@@ -170,6 +170,10 @@ We use these symbols:
 r"""
 ## An energy without connections inside a layer
 
+```{margin}
+**In the sources.** Oslo, 16 April, *Code for RBMs using PyTorch*: the class `RBM` and its `free_energy`.
+```
+
 **A restricted Boltzmann machine lets every pixel talk to every hidden unit, and nothing else.**
 Its energy and its probability are
 
@@ -297,7 +301,7 @@ checks.normalised("exp(-F - log Z)", -tiny.free_energy(V) - log_z)
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** `x.exp().add(1).log()` in place of `softplus(x)`.
+**A common mistake:** `x.exp().add(1).log()` in place of `softplus(x)`.
 In single precision it is infinite above 88.7 and exactly zero below -17, and its gradient is not a number at 100.
 ```
 
@@ -343,6 +347,10 @@ Multiplying votes is what lets 500 simple experts describe one sharp image; a mi
 # %% [markdown]
 r"""
 ## Gibbs sampling: hidden, visible, hidden, visible
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Code for RBMs using PyTorch*: `v_to_h`, `h_to_v` and `forward`.
+```
 
 **One layer given the other is a product, so a whole layer is sampled in one line.**
 Alternating the two lines of {eq}`eq-rbm-conditionals` is *block Gibbs sampling*.
@@ -489,6 +497,10 @@ Keep this picture in mind: every difficulty below is this one.
 r"""
 ## Learning is a difference of two phases
 
+```{margin}
+**In the sources.** Oslo, 30 April, *Expression for the gradients* to *Final expression*.
+```
+
 **The gradient pushes the free energy down on data and up on what the model itself produces.**
 The log-likelihood is $\log p(v) = -F(v) - \log Z$, and the gradient of $\log Z$ is a mean over the model:
 
@@ -566,6 +578,10 @@ checks.close(
 r"""
 ## Contrastive divergence and how wrong it is
 
+```{margin}
+**In the sources.** CS236 notes, *Energy based models*, the contrastive divergence algorithm.
+```
+
 **Nobody can sample the negative phase exactly; contrastive divergence starts at the data and takes $k$ sweeps.**
 Three ways to get the model samples are in use:
 
@@ -612,7 +628,7 @@ _ = ax.legend(loc="lower left")
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** the claim that CD is an unbiased estimate of the gradient.
+**A common mistake:** the claim that CD is an unbiased estimate of the gradient.
 It is one only when its samples come from the model exactly.
 ```
 
@@ -636,6 +652,10 @@ for J, rbm in magnets.items():
 # %% [markdown]
 r"""
 ## The training loop
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Code for RBMs using PyTorch*: the loop over epochs.
+```
 
 **One loop does CD-1, CD-k and PCD: they differ in where the chain starts.**
 The data lie on the device as one tensor and are indexed by a permutation.
@@ -1022,7 +1042,7 @@ r"""
 
 **With 500 hidden units nobody can list the states; $Z$ is measured by walking there from a machine whose $Z$ is known.**
 Importance sampling from independent pixels straight to the machine would give weights so uneven that the sum misses most of $Z$; below we try it.
-*Annealed* importance sampling {cite:p}`salakhutdinov2008` goes in many small steps along
+*Annealed* importance sampling {cite:p}`neal2001,salakhutdinov2008` goes in many small steps along
 
 $$
 \begin{aligned}
@@ -1210,7 +1230,7 @@ r"""
 ## What to watch during training
 
 ```{margin}
-**Watch for** a "training loss" $F(v) - F(v_1)$ in the output of a program.
+**A common mistake:** a "training loss" $F(v) - F(v_1)$ in the output of a program.
 CD follows the gradient of no function at all ({ref}`ex-rbm-no-gradient`), so no loss curve exists.
 ```
 
@@ -1419,6 +1439,10 @@ _ = plotting.image_grid(pcd.W.T[:60].cpu(), columns=12, symmetric=True)
 # %% [markdown]
 r"""
 ## Fantasies
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Code for RBMs using PyTorch*: the two pictures at its end.
+```
 
 **A generative model is judged by what it produces when the data are taken away.**
 We start chains from noise, each pixel on with probability one half, and show them after 1, 10 and many sweeps: not the binary $v$, but the smoother $p(v \mid \hat h)$.

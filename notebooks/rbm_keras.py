@@ -151,6 +151,10 @@ The symbols are those of [the RBM lecture](rbm.ipynb):
 r"""
 ## The energy as a layer
 
+```{margin}
+**In the sources.** Oslo, 16 April, *RBM using TensorFlow and Keras*: a link to chapter 4 of the book by Babcock and Bali.
+```
+
 **A Keras layer is a set of weights and functions of them; nothing says that it must be a step from one layer of a network to the next.**
 Here the functions are
 
@@ -211,7 +215,7 @@ class EnergyLayer(keras.layers.Layer):
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** `tf.nn`, `tf.random` or `torch.` inside a layer.
+**A common mistake:** `tf.nn`, `tf.random` or `torch.` inside a layer.
 One such call ties the layer to one backend.
 ```
 
@@ -422,6 +426,10 @@ for sweeps in (1, 2):
 # %% [markdown]
 r"""
 ## One update, by hand
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Code for RBMs using PyTorch*: the same algorithm, by automatic differentiation.
+```
 
 **Contrastive divergence is a closed formula: no loss, no derivatives, no optimiser.**
 With $\hat h(v) = p(h = 1 \mid v)$, data $v$ and the states $v'$ that $k$ sweeps lead to, the step is
@@ -755,7 +763,7 @@ def compiled(rbm):
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** a learning rate that is a Python number.
+**A common mistake:** a learning rate that is a Python number.
 TensorFlow's compiler takes it for a constant and compiles the step again for each new value.
 Its warning of that is switched off at the top of this lecture; a check counts instead.
 ```
@@ -886,7 +894,7 @@ r"""
 ## What goes wrong with a fixed seed
 
 ```{margin}
-**Watch for** `seed=42` inside a function that is called again and again.
+**A common mistake:** `seed=42` inside a function that is called again and again.
 The state of a `SeedGenerator` moves on, a number stays what it is.
 ```
 

@@ -136,6 +136,10 @@ r"""
 r"""
 ## The score
 
+```{margin}
+**In the sources.** CS236 notes, *Score matching optimization*: this section and the next two.
+```
+
 **The score is the gradient of $\log p$ in $x$, and it does not know the normaliser.**
 With $p_\theta(x) = e^{f_\theta(x)} / Z(\theta)$,
 
@@ -144,7 +148,7 @@ s_\theta(x) = \nabla_x \log p_\theta(x) = \nabla_x f_\theta(x) - \underbrace{\na
 $$ (eq-sm-score)
 
 ```{margin}
-**Watch for** "$\log Z$ drops out because it does not depend on $\theta$".
+**A common mistake:** "$\log Z$ drops out because it does not depend on $\theta$".
 It does; it does not depend on $x$.
 ```
 
@@ -275,7 +279,7 @@ $$
 $$ (eq-sm-fisher-gaussians)
 
 ```{margin}
-**Watch for** "equal scores, equal densities: one to one".
+**A common mistake:** "equal scores, equal densities: one to one".
 The path of integration from one mode to the other must run where $p$ is positive.
 ```
 
@@ -442,7 +446,7 @@ checks.close(
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** the condition "$p_\text{data} \to 0$ at infinity".
+**A common mistake:** the condition "$p_\text{data} \to 0$ at infinity".
 What must vanish is $p_\text{data}\, s_\theta$, on the whole boundary.
 ```
 
@@ -648,7 +652,7 @@ r"""
 ## What the divergence costs
 
 ```{margin}
-**Watch for** "score matching needs the Hessian".
+**A common mistake:** "score matching needs the Hessian".
 It needs the trace of it; the trouble is that automatic differentiation gives no trace without the rows.
 ```
 
@@ -684,7 +688,7 @@ $$ (eq-sm-trace-variance)
 Random signs are never worse, and exact if $S$ is diagonal.
 
 ```{margin}
-**Watch for** "sliced score matching solves a problem in one dimension".
+**A common mistake:** "sliced score matching solves a problem in one dimension".
 The score keeps all its dimensions; it is only looked at along one direction at a time.
 ```
 """
@@ -754,6 +758,10 @@ checks.close(
 
 # %% [markdown]
 r"""
+```{margin}
+**In the sources.** CS236 notes, *Score based (diffusion) models*: Jacobians, and sliced score matching.
+```
+
 How much dearer is exact?
 The clock is no check: times depend on the machine.
 At the left end of {numref}`fig-sm-cost` both lines show what a call costs before it computes anything.
@@ -792,6 +800,10 @@ _ = ax.legend()
 r"""
 ## Denoising score matching
 
+```{margin}
+**In the sources.** CS236 notes, *Score based (diffusion) models*: denoising score matching.
+```
+
 **Add noise to a datum and predict the noise: on average this is the score of the noisy density, and no derivative of the network in $x$ is needed {cite:p}`vincent2011`.**
 Let $\tilde x = x + \sigma \epsilon$, with the density
 
@@ -829,7 +841,7 @@ the cross terms of both squares agree by {eq}`eq-sm-conditional`, and what is le
 Here $F(p_\sigma \,\Vert\, p_\theta)$ is written for a model with a density; only its score enters, and any field $s_\theta$ may stand there.
 
 ```{margin}
-**Watch for** "one fits data plus noise instead of data, which is good enough for small noise".
+**A common mistake:** "one fits data plus noise instead of data, which is good enough for small noise".
 What is learned is exactly $\nabla \log p_\sigma$; and small noise is where the target is worst.
 ```
 """
@@ -1203,6 +1215,10 @@ if run.profile != "smoke":
 r"""
 ## Which vector fields are scores
 
+```{margin}
+**In the sources.** CS236 notes, *Score based (diffusion) models*: an open point about constraints.
+```
+
 **A network can return any vectors; the gradient of a log-density cannot be any field.**
 A field $s_\theta$ that is fitted by the Fisher divergence is called a *score-based model*; models with a density are such models too, through the gradient of it, but not every field is the gradient of something.
 Five conditions, each with a check on this page:
@@ -1216,7 +1232,7 @@ Five conditions, each with a check on this page:
 *Not* needed are positivity and a normaliser, since $e^f$ is positive and $Z$ drops out.
 
 ```{margin}
-**Watch for** "unlike a density, a score need not satisfy any constraint".
+**A common mistake:** "unlike a density, a score need not satisfy any constraint".
 It need not be positive or normalised; it must be a gradient, and of the right kind.
 ```
 
@@ -1477,7 +1493,7 @@ r"""
 ## Sampling with a learned score
 
 ```{margin}
-**Watch for** "without noise the particles collapse to the mean".
+**A common mistake:** "without noise the particles collapse to the mean".
 They collapse to modes; the gradient is the direction of steepest ascent, and leads to the maximum of a basin.
 ```
 
@@ -1557,6 +1573,10 @@ The clouds are right and their weights are not: the share on the left is nearly 
 Langevin with a learned score can fail in three ways.
 Of the first we show the error of the field, of the second and the third what it does to a chain.
 
+```{margin}
+**In the sources.** CS236 notes, *Generating samples*.
+```
+
 **First failure: where there are no data, nothing was learned.**
 The loss is a mean over $p_\sigma$; a point that is never visited does not enter.
 Its error is larger where the density is low ({numref}`fig-sm-low-density`), and the chain starts just there.
@@ -1597,7 +1617,7 @@ _ = ax.legend(loc="lower right")
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** "Langevin distributes the points equally between the maxima".
+**A common mistake:** "Langevin distributes the points equally between the maxima".
 The stationary weights are right; before they are reached the weights are those of the start.
 ```
 

@@ -788,7 +788,7 @@ for lam in (0.0, 0.5):
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** the claim that diffusion models sample exactly.
+**A common mistake:** the claim that diffusion models sample exactly.
 The reverse equation is exact for the exact score and the exact $p_1$, in the limit of small steps: three conditions, and each has its own error.
 ```
 
@@ -1106,6 +1106,10 @@ plotting.film(
 r"""
 ## The exact likelihood
 
+```{margin}
+**In the sources.** Oslo, 30 April and 7 May, *Diffusion models*, the fourth feature.
+```
+
 **Along a flow the log-density of a moving point changes by minus the divergence of the velocity, so that an ODE gives not a bound but the log-likelihood itself.**
 Follow a point that moves with $\dot x = u(x, t)$.
 Its density changes because time passes and because it moves; with {eq}`eq-ss-continuity`,
@@ -1125,7 +1129,7 @@ $$
 $$ (eq-ss-likelihood)
 
 ```{margin}
-**Watch for** the claim that the likelihood of a diffusion model is cheaply evaluated.
+**A common mistake:** the claim that the likelihood of a diffusion model is cheaply evaluated.
 Of the chain one gets the density of a whole path, and a [bound](diffusion_derivation.ipynb) on that of the data; the exact number is that of the ODE, and it costs an integration with a divergence at every step.
 ```
 
@@ -2488,6 +2492,10 @@ For other data the order of the paths may change; pairing noise and data better 
 r"""
 ## The map of all families
 
+```{margin}
+**In the sources.** CS236 notes, *TL;DR*.
+```
+
 Every family answers the same question, *how do I get a distribution from samples?*, and pays at another place.
 
 | family | density | latent | calls for a sample | trained by |
@@ -2504,7 +2512,7 @@ Every family answers the same question, *how do I get a distribution from sample
 | flow matching | exact, by integration | same size | 5 to 50 | velocity of pairs |
 
 ```{margin}
-**Watch for** the statement that a score determines its density.
+**A common mistake:** the statement that a score determines its density.
 It does on a connected support; between islands it says nothing about their weights, see [score matching](score_matching.ipynb).
 And a network's output is a score only if its Jacobian is symmetric.
 ```

@@ -182,6 +182,10 @@ checks.close("range of the grey values", [x_test.min(), x_test.max()], [0, 1])
 r"""
 ## What the loss measures
 
+```{margin}
+**In the sources.** Oslo, 16 April, *Code examples using Keras*: the reconstruction loss; Borisyak, *Reconstruction error*.
+```
+
 **The reconstruction term of the published program is a cross-entropy with grey targets, "soft-BCE" for short; it is no log-likelihood, and its best value isn't zero.**
 For one pixel with the grey value $x$ and the prediction $p = \sigma(a)$ it is
 
@@ -310,7 +314,7 @@ def soft_bce(x, logits):
 # %% [markdown]
 r"""
 ```{margin}
-**Watch for** `keras.losses.binary_crossentropy` on images.
+**A common mistake:** `keras.losses.binary_crossentropy` on images.
 It returns the *mean* over the last axis, the channels: with one channel nothing changes, with three the reconstruction term is divided by 3.
 ```
 
@@ -350,6 +354,10 @@ checks.close("with probabilities", cut, [-math.log(1e-7)], atol=1e-3)
 # %% [markdown]
 r"""
 ## Codes with noise, and what they cost
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Code examples using Keras*: sampling layer, encoder and decoder, for this section and the next.
+```
 
 **A code is drawn by adding noise to a mean, with the noise made outside: so the draw has a derivative with respect to mean and variance.**
 
@@ -516,6 +524,10 @@ checks.at_most("smallest output: logits have a sign", logits.min(), -1e-6)
 r"""
 ## The loss as a method
 
+```{margin}
+**In the sources.** Oslo, 16 April, *Code examples using Keras*: the class `VAE`, and its training, for this section and the next.
+```
+
 **In Keras 3 the objective belongs in `compute_loss`: it is written with `keras.ops`, and `fit`, `evaluate` and the gradient of each backend come from it.**
 The loss of a batch is the mean over its $N$ images of two sums,
 
@@ -530,7 +542,7 @@ $$ (eq-vk-loss)
 and with $\beta = 1$ it is minus the ELBO, but for what was said about grey pixels.
 
 ```{margin}
-**Watch for** a custom `train_step`.
+**A common mistake:** a custom `train_step`.
 With `tf.GradientTape` in it the model runs on one backend only; and a class with a `train_step` and no `call` can at best be trained.
 ```
 
@@ -879,7 +891,7 @@ r"""
 So zero is not perfect, 45.5 is; nearly a third of the published loss is a property of the data, and no training takes it away.
 
 ```{margin}
-**Watch for** a loss that is computed with $z = \mu$.
+**A common mistake:** a loss that is computed with $z = \mu$.
 It is lower, and it is not a bound on anything.
 ```
 
@@ -921,6 +933,10 @@ r"""
 Two numbers do not suffice for every digit, and the decoder answers with what is probable near that code.
 
 ## The plane of digits
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Code examples using Keras*: the grid of sampled digits.
+```
 
 **On axes of equal probability, equal areas of the picture are equal shares of the prior.**
 With two latent variables one can look at the decoder as a whole: decode the points of a grid and lay the pictures side by side.
@@ -1013,6 +1029,10 @@ print(f"{backend}: one call per picture takes {one_by_one / batched:.0f} times a
 # %% [markdown]
 r"""
 ## Where the images lie, and where the prior is
+
+```{margin}
+**In the sources.** Oslo, 16 April, *Code examples using Keras*: the clusters of digit classes.
+```
 
 **The KL term pulls each code towards the prior; whether all codes together fill the prior is another question, and it decides what samples look like.**
 The codes of all images together have the density
@@ -1154,6 +1174,10 @@ _ = plotting.image_grid(samples, columns=10, ax=ax)
 # %% [markdown]
 r"""
 ## Between two images, and along a direction
+
+```{margin}
+**In the sources.** Oslo, 30 April, *After training*: latent vectors that are edited.
+```
 
 **Half-way between two codes the decoder draws one shape; half-way between their two pictures lie two faint ones.**
 Two faint shapes are grey where only one of them has ink, and a grey pixel has more entropy than a black or a white one.
@@ -1391,7 +1415,7 @@ r"""
 ## What goes wrong when the pixels are averaged
 
 ```{margin}
-**Watch for** `mean` over pixels beside a KL that is a sum.
+**A common mistake:** `mean` over pixels beside a KL that is a sum.
 Loss functions of libraries take means unless they are told otherwise.
 ```
 

@@ -4,9 +4,9 @@ import json
 import shutil
 
 import pytest
-from book_extension import in_order, number, results_markdown
 
 from book import digests, fingerprint, forget_edited
+from book_extension import in_order, number, results_markdown
 from repo import ROOT, lectures
 
 

@@ -3,6 +3,8 @@
 The profile comes from `DGM_PROFILE`, default `quick`.  Each profile has its own folder, so that a smoke build can
 never be taken for the book.  The cache of executed lectures hangs on a hash over all that a lecture depends on and its
 own text does not show: the helper package, the locked dependencies, the profile and the data set.
+
+A build can be stopped at any moment.  The next one keeps the lectures that had ended and writes all pages anew.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,12 +21,15 @@ from pathlib import Path
 
 from jupyter_cache import get_cache
 
-from dgm.data import load_digits
+from dgm.data import DataError, load_digits
 from dgm.runtime import profile_name
 
+import preflight
 import sync
 from pages import problems
 from repo import ROOT, lectures
+
+UNFINISHED = "unfinished"  # this file stands in the build folder while Sphinx works, and stays where it was stopped
 
 
 def fingerprint(profile: str, dataset: str, root: Path = ROOT) -> str:
@@ -59,6 +65,26 @@ def forget(build: Path, cache: Path, lecture: str) -> None:
     (build / "doctrees" / "notebooks" / f"{lecture}.doctree").unlink(missing_ok=True)
 
 
+def mend(build: Path, cache: Path) -> None:
+    """Remove what a build that was stopped may have left half-written: all pages, and outputs that can't be read.
+
+    Sphinx goes by file times and would take half a page for a new one; the cache lists an entry before it writes it.
+    """
+    if (build / UNFINISHED).exists():
+        print("the last build was stopped: its pages are written anew, lectures that had ended do not run again")
+        for folder in ("doctrees", "html"):
+            shutil.rmtree(build / folder, ignore_errors=True)
+    if not cache.is_dir():
+        return
+    store = get_cache(str(cache))
+    for record in store.list_cache_records():
+        try:
+            store.get_cache_bundle(record.pk)
+        except (KeyError, ValueError):  # no file, or half a file
+            shutil.rmtree(cache / "executed" / record.hashkey, ignore_errors=True)
+            type(record).remove_records([record.pk], store.db)
+
+
 def write_configuration(source: Path) -> None:
     """`conf.py` for Sphinx from `_config.yml`, without sphinx-thebe: its scripts ask another host and throw errors."""
     command = [str(Path(sys.executable).with_name("jupyter-book")), "config", "sphinx", str(source)]
@@ -77,18 +103,44 @@ def render(source: Path, build: Path, settings: dict[str, str]) -> None:
     for name, value in settings.items():
         command += ["-D", f"{name}={value}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tools"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    finished = subprocess.run([*command, str(source), str(build / "html")], env=environment, check=False)
-    if finished.returncode:
-        raise SystemExit(f"the book was not built: Sphinx ended with {finished.returncode}")
+    build.mkdir(parents=True, exist_ok=True)
+    (build / UNFINISHED).touch()
+    status = run_alone([*command, str(source), str(build / "html")], environment)
+    if status in (0, 1):  # 1: there were warnings, but every page was written
+        (build / UNFINISHED).unlink()
+    if status:
+        raise SystemExit(f"the book was not built: Sphinx ended with {status}")
+
+
+def run_alone(command: list[str], environment: dict[str, str]) -> int:
+    """Exit status of a command that Ctrl-C does not reach: we stop it, at once and without its last words.
+
+    What it says on its standard error passes through our hands: each kernel warns that it listens on this machine.
+    """
+    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, env=environment, text=True, process_group=0, **quiet)
+    try:
+        for line in process.stderr:
+            if not line.startswith("[IPKernelApp] WARNING | Kernel is running over TCP"):
+                print(line, end="", file=sys.stderr)
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def main() -> int:
     """Build, check the pages, say where the book is and how long each lecture took."""
     started = time.perf_counter()
+    preflight.stop_if(preflight.problems_of_build(ROOT))
     if stale := sync.out_of_step():
         names = ", ".join(path.name for path in stale)
         raise SystemExit(f"out of step with what they are made from: {names}.  Run `make sync`.")
-    profile = profile_name()
+    try:
+        profile = profile_name()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     print(f"building the profile {profile}; the first build gets MNIST and runs every lecture, which takes minutes")
     digits = load_digits()
     if digits.warning:
@@ -99,6 +151,7 @@ def main() -> int:
     if not cache.is_dir():  # something that lectures depend on has changed: no old output may survive
         for stale_folder in [*build.glob("cache-*"), build / "doctrees", build / "html", results]:
             shutil.rmtree(stale_folder, ignore_errors=True)
+    mend(build, cache)
     for lecture in lectures():
         if not (results / f"{lecture}.json").is_file():
             forget(build, cache, lecture)
@@ -113,7 +166,9 @@ def main() -> int:
     if executed:
         render(ROOT, build, settings)  # the page of results can be written only now that there are some
 
-    (build / "sources.json").write_text(json.dumps(sources))
+    partial = build / "sources.partial"
+    partial.write_text(json.dumps(sources))
+    partial.replace(build / "sources.json")  # in one step: the next build must not meet half of it
 
     if found := problems(build / "html", lectures(), profile):
         raise SystemExit("the pages are not fit to be read:\n" + "\n".join(found))
@@ -126,4 +181,13 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: no lecture may go on alone
+        if signal.getsignal(ending) != signal.SIG_IGN:  # nohup
+            signal.signal(ending, signal.default_int_handler)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nstopped; `make book` goes on with the lectures that are left", file=sys.stderr)
+        sys.exit(130)
+    except (DataError, OSError) as error:
+        sys.exit(f"the book was not built: {error}")

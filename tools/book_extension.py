@@ -15,9 +15,10 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.util.nodes import nested_parse_with_titles
 
-from repo import ROOT, lectures, title
+from repo import ROOT, colab_address, lectures, title
 
 
 def results_files(profile: str) -> list[Path]:
@@ -94,6 +95,18 @@ def label_page(app: Sphinx, pagename: str, templatename: str, context: dict[str,
         context["theme_announcement"] = " ".join(warnings)
 
 
+def open_clean_notebook(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Let the Colab button open the clean notebook: the theme knows one branch, that of the sources."""
+    lecture = pagename.removeprefix("notebooks/")
+    if lecture == pagename:
+        return
+    groups = [group.get("buttons", []) for group in context["header_buttons"]]
+    buttons = [button for group in groups for button in group if button.get("text") == "Colab"]
+    if len(buttons) != 1:
+        raise ExtensionError(f"{pagename}: expected one Colab button, got {len(buttons)}; did the theme change?")
+    buttons[0]["url"] = colab_address(lecture)
+
+
 def in_order(app: Sphinx, env: Any, docnames: list[str]) -> None:
     """Read, and so run, the lectures in the order of the book: later ones quote the numbers of earlier ones."""
     places = {f"notebooks/{name}": i for i, name in enumerate(lectures())}
@@ -105,4 +118,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("results", Results)
     app.connect("env-before-read-docs", in_order)
     app.connect("html-page-context", label_page, priority=900)
+    app.connect("html-page-context", open_clean_notebook, priority=900)  # after the theme has made its buttons
     return {"parallel_read_safe": True, "parallel_write_safe": True}

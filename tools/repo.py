@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+COLAB = "colab"  # the branch with the clean notebooks: the workflow `publish` writes it, the Colab buttons open it
 
 
 def lectures(root: Path = ROOT) -> list[str]:
@@ -20,6 +22,23 @@ def repository(root: Path = ROOT) -> tuple[str, str]:
     """`OWNER/REPO` and the branch, from `_config.yml`, the one place that holds them."""
     entry = yaml.safe_load((root / "_config.yml").read_text())["repository"]
     return entry["url"].removeprefix("https://github.com/").strip("/"), entry["branch"]
+
+
+def tag(root: Path = ROOT) -> str:
+    """The tag under which the present version of `dgm` is published, and which the clean notebooks install."""
+    return "v" + tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+
+
+def colab_address(lecture: str, root: Path = ROOT) -> str:
+    """Where Colab opens the clean notebook of a lecture."""
+    return f"https://colab.research.google.com/github/{repository(root)[0]}/blob/{COLAB}/notebooks/{lecture}.ipynb"
+
+
+def page_address(page: str, root: Path = ROOT) -> str:
+    """Where GitHub Pages shows a page of the book, such as `book/results`."""
+    owner, name = repository(root)[0].split("/")
+    host = f"{owner.lower()}.github.io"
+    return f"https://{host}/{page}.html" if name.lower() == host else f"https://{host}/{name}/{page}.html"
 
 
 def title(lecture: str, root: Path = ROOT) -> str:

@@ -15,6 +15,7 @@ import time
 from dgm.data import load_digits
 
 from book import render, write_configuration
+from labels import misnumbered, targets
 from pages import problems
 from repo import ROOT, lectures
 
@@ -47,7 +48,7 @@ def main() -> int:
         return status
     write_configuration(STAGE)
     render(STAGE, build, {"nb_execution_mode": "off"})
-    if found := problems(build / "html", lectures(), "smoke"):
+    if found := problems(build / "html", lectures(), "smoke") + misnumbered(build / "html", targets()):
         print("\n".join(found))
         return 1
     shutil.rmtree(STAGE)

@@ -14,14 +14,13 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-from repo import ROOT, lectures, repository, title
+from repo import COLAB, ROOT, colab_address, lectures, repository, title
 
 TABLE = re.compile(r"(<!-- lectures -->\n).*?(<!-- /lectures -->)", re.DOTALL)
 
 
-def notebook_text(script: str) -> str:
-    """The `.ipynb` of a lecture, a pure function of the text of its `.py`: no outputs, cell ids from their content."""
-    notebook = jupytext.reads(script, fmt="py:percent")
+def give_ids(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Cell ids from their content, and no outputs: the same text gives the same file."""
     seen: set[str] = set()
     for cell in notebook.cells:
         content, copy = f"{cell.cell_type}\n{cell.source}", 0
@@ -32,26 +31,30 @@ def notebook_text(script: str) -> str:
         if cell.cell_type == "code":
             cell["outputs"], cell["execution_count"] = [], None
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def notebook_text(script: str) -> str:
+    """The `.ipynb` of a lecture, a pure function of the text of its `.py`: no outputs, cell ids from their content."""
+    notebook = give_ids(jupytext.reads(script, fmt="py:percent"))
     notebook.metadata.get("jupytext", {}).get("text_representation", {}).pop("jupytext_version", None)
     return nbformat.writes(notebook) + "\n"
 
 
 def with_address(text: str, root: Path) -> str:
-    """`text` with the repository and branch of `_config.yml` in Colab links, badges and bootstrap cells."""
+    """`text` with the repository of `_config.yml` in Colab links, badges and bootstrap cells, these with the branch."""
     address, branch = repository(root)
     text = re.sub(r"(github\.com/)[\w.-]+/[\w.-]+?(\.git)?@[\w./-]+", rf"\g<1>{address}\g<2>@{branch}", text)
     return re.sub(
-        r"(colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+/blob/[\w.-]+/", rf"\g<1>{address}/blob/{branch}/", text
+        r"(colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+/blob/[\w.-]+/", rf"\g<1>{address}/blob/{COLAB}/", text
     )
 
 
 def lecture_table(root: Path) -> str:
     """The README's table of lectures, each with a button that opens it in Colab."""
-    address, branch = repository(root)
     rows = ["| | lecture | run it |", "|--:|:--|:--|"]
     for i, lecture in enumerate(lectures(root), 1):
-        link = f"https://colab.research.google.com/github/{address}/blob/{branch}/notebooks/{lecture}.ipynb"
-        badge = f"[![Open in Colab](figures/colab.svg)]({link})"
+        badge = f"[![Open in Colab](figures/colab.svg)]({colab_address(lecture, root)})"
         rows.append(f"| {i} | [{title(lecture, root)}](notebooks/{lecture}.ipynb) | {badge} |")
     return "\n".join(rows) + "\n"
 

@@ -158,13 +158,13 @@ class Run:
 
     def finish(self) -> None:
         """Write the results file for the last time, forget the checkpoints, and say how long the lecture took."""
-        self._write()
+        self._write(finished=True)
         shutil.rmtree(self._checkpoint_folder, ignore_errors=True)
         print(
             f"{self.lecture}: {len(self.metrics)} numbers recorded, {self.seconds:.0f} s in the profile {self.profile}"
         )
 
-    def _write(self) -> None:
+    def _write(self, *, finished: bool = False) -> None:
         found = {name: sys.modules[name] for name in _VERSIONED if name in sys.modules}
         versions = {name: getattr(module, "__version__", "unknown") for name, module in found.items()}
         report = {
@@ -173,6 +173,7 @@ class Run:
             "dataset": self.data.name if self.data else None,
             "device": self.hardware if self.device == "cpu" else f"{self.device}: {self.hardware}",
             "seconds": round(self.seconds, 1),
+            "finished": finished,
             "versions": {"python": platform.python_version(), **versions},
             "commit": self._commit,
             "metrics": list(self.metrics.values()),
@@ -224,7 +225,7 @@ def start(
 
 
 def recorded(lecture: str, profile: str | None = None) -> dict[str, dict[str, Any]]:
-    """What a lecture has recorded: its metrics by name, as in the results file; nothing where it has not run.
+    """What a lecture has recorded: its metrics by name, as in the results file; nothing unless it ran to its end.
 
     Args:
         lecture: its name, as in `notebooks/`.
@@ -233,4 +234,7 @@ def recorded(lecture: str, profile: str | None = None) -> dict[str, dict[str, An
     path = build_folder() / (profile or profile_name()) / "results" / f"{lecture}.json"
     if not path.is_file():
         return {}
-    return {metric["name"]: metric for metric in json.loads(path.read_text())["metrics"]}
+    report = json.loads(path.read_text())
+    if not report.get("finished", True):  # it runs at this moment, or was stopped
+        return {}
+    return {metric["name"]: metric for metric in report["metrics"]}

@@ -313,6 +313,8 @@ def test_recorded_reads_another_lecture(tmp_path, monkeypatch):
     assert runtime.recorded("other") == {}
     run = dgm.start("other")
     run.record("answer", 42.0, unit="1", protocol="asked")
+    assert runtime.recorded("other") == {}  # it has not ended
+    run.finish()
     assert runtime.recorded("other") == run.metrics
     assert runtime.recorded("other")["answer"]["value"] == 42
     assert runtime.recorded("other", "full") == {}

@@ -2594,7 +2594,8 @@ BETTER = {"<": "smaller", ">": "larger", "0.8": "near 0.8"}
 # %%
 def of_this_build(lecture, name):
     """A number with its unit; an error if a lecture that has run has none such."""
-    metrics = dgm.runtime.recorded(lecture)
+    own = lecture == run.lecture
+    metrics = run.metrics if own else dgm.runtime.recorded(lecture)
     if not metrics:
         return "   not run"
     unit = metrics[name]["unit"]

@@ -210,7 +210,8 @@ def test_record(monkeypatch, capsys):
     assert capsys.readouterr().out == "recorded x = -141.5 +/- 0.25 nats (published -142.56)\n"
     run.record("y", np.int64(3), unit="1", protocol="counted")
     found = report(run)
-    assert list(found) == ["lecture", "profile", "dataset", "device", "seconds", "versions", "commit", "metrics"]
+    keys = ["lecture", "profile", "dataset", "device", "seconds", "finished", "versions", "commit", "metrics"]
+    assert list(found) == keys
     assert found["lecture"] == "x"
     assert found["profile"] == "quick"
     assert found["dataset"] is None

@@ -1451,6 +1451,55 @@ density = parzen_log_prob(line, points[:, :1], 0.4).exp()
 total = torch.trapezoid(density, line[:, 0]).item()
 checks.close("integral on a line", total, 1.0, atol=1e-9)
 
+# %% [markdown]
+r"""
+**For more and more samples the estimate becomes exact if the width goes to zero, but not too fast: $n \sigma^d$ must grow.**
+That is, up to a factor, the number of samples within a width; where it stays small the estimate stays noisy.
+For standard normal samples on the line mean and variance of $\hat p(0)$ are exact:
+
+$$
+\begin{aligned}
+\mathbb{E}\, \hat p(0) &= \mathcal{N}(0;\, 0, 1 + \sigma^2), \\
+\operatorname{Var} \hat p(0) &= \frac{1}{n} \Bigl( \frac{\mathcal{N}(0;\, 0, 1 + \sigma^2 / 2)}{2 \sqrt{\pi}\, \sigma} - \bigl(\mathbb{E}\, \hat p(0)\bigr)^2 \Bigr).
+\end{aligned}
+$$ (eq-gm-parzen-moments)
+
+With $\sigma = n^{-1/5}$ the spread falls; with $\sigma = 1 / n$ it stays at a third, however many samples there are, and the value to be found is 0.4.
+Nor is the estimate cheap: even a tree that finds neighbours at once must sum over them, and within the width $n^{-1/5}$ there are about $n^{4/5}$.
+"""
+
+
+# %% tags=["check"]
+def parzen_moments(n, std):
+    """Mean and variance of the Parzen density at 0 of n standard normal samples."""
+    mean = (2 * math.pi * (1 + std**2)) ** -0.5
+    square = (2 * math.pi * (1 + std**2 / 2)) ** -0.5 / (2 * math.pi**0.5 * std)
+    return mean, (square - mean**2) / n
+
+
+source = torch.Generator().manual_seed(run.seed)
+origin = torch.zeros(1, 1, dtype=torch.float64)
+rules = {"n^(-1/5)": lambda n: n**-0.2, "1 / n": lambda n: 1 / n}
+for rule, width in rules.items():
+    draws = torch.randn(1_000, 200, 1, generator=source, dtype=torch.float64)
+    found = torch.cat([parzen_log_prob(origin, x, width(200)) for x in draws]).exp()
+    mean, variance = parzen_moments(200, width(200))
+    checks.unbiased(f"width {rule}: mean", found, mean)
+    checks.unbiased(f"width {rule}: variance", (found - mean).square(), variance)
+    many = (10**3, 10**4, 10**5, 10**6)
+    stds = {f"n = {n:,}": parzen_moments(n, width(n))[1] ** 0.5 for n in many}
+    print(rule, *(f"{name}: {std:.4f}" for name, std in stds.items()))
+    if rule == "1 / n":
+        checks.close("spread stays", list(stds.values()), [0.335] * 4, atol=2e-3)
+    else:
+        checks.ordered("spread falls", dict(reversed(stds.items())))
+x = torch.randn(10**5, generator=source, dtype=torch.float64).abs()
+for n in (10**3, 10**5):
+    near = (x[:n] < n**-0.2).double()
+    share = math.erf(n**-0.2 / 2**0.5)
+    checks.unbiased(f"share within the width, n = {n:,}", near, share)
+    checks.close("times n^(1/5)", share * n**0.2, (2 / math.pi) ** 0.5, rtol=0.02)
+
 # %% tags=["check"]
 parzen_protocol = f"{num_samples:,} samples, width from logspace(-1, 0, 10) on 1,000 of the last 10,000 training images, {len(real):,} test images"
 _ = run.record(

@@ -131,12 +131,17 @@ class Reader:
         self.page = context.new_page()
         self.page.on("pageerror", lambda error: self.failures.append(f"error of a script: {error}"))
         self.page.on("console", self._listen)
-        self.page.on("requestfailed", lambda request: self.failures.append(f"failed: {request.url[:200]}"))
+        self.page.on("requestfailed", self._note)
         self.page.on("response", self._look_at)
 
     def _refuse(self, route) -> None:
         self.failures.append(f"asks another host: {route.request.url[:200]}")
         route.abort()
+
+    def _note(self, request) -> None:
+        # Aborted: the browser itself gave up a request, for an icon for example, because the page was left.
+        if request.failure != "net::ERR_ABORTED":
+            self.failures.append(f"failed: {request.url[:200]}")
 
     def _listen(self, message) -> None:
         if message.type == "error":

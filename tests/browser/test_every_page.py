@@ -7,6 +7,7 @@ from faults import (
     alternative_texts,
     dead_links,
     difference,
+    distorted,
     equations,
     filters,
     pixels,
@@ -40,6 +41,7 @@ def test_nothing_scrolls_sideways_on_a_phone(reader, name):
     page = reader.open(name, width=PHONE)
     page.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
     assert sideways(page) == []
+    assert distorted(page) == []
 
 
 def test_digits_stay_true_in_the_dark(reader, name):

@@ -91,6 +91,13 @@ def test_what_does_not_fit_on_a_phone(show, fault):
     assert faults.sideways(show(good + fault, head=head, width=PHONE).page)
 
 
+def test_a_picture_out_of_shape(show):
+    drawing = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='200' height='100'/>"
+    for style, wrong in (("width:100px", False), ("width:100px;height:100px", True)):
+        page = show(f'<main><img alt="A box." style="{style}" src="{drawing}"></main>').page
+        assert bool(faults.distorted(page)) is wrong
+
+
 @pytest.mark.parametrize("alt", ["", 'alt=""', 'alt="_images/3af1.png"', 'alt="digits.svg"'])
 def test_a_picture_without_words(show, alt):
     assert faults.alternative_texts(show(f'<img src="_images/3af1.png" {alt}>').page)

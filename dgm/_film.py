@@ -26,8 +26,8 @@ class Film:
     def __init__(
         self, frames: Iterable[Any], *, alt: str, labels: Sequence[str] | None, caption: str, fps: float, width: int
     ) -> None:
-        drawn: list[bool] = []
-        frames = [_data_uri(frame, width, drawn) for frame in frames]
+        pictures = [_data_uri(frame, width) for frame in frames]
+        frames = [uri for uri, _ in pictures]
         labels = [f"frame {i + 1} of {len(frames)}" for i in range(len(frames))] if labels is None else labels
         if not frames:
             raise ValueError("frames: expected at least one, got none")
@@ -40,7 +40,7 @@ class Film:
         self.frames = frames
         self.alt, self.labels, self.caption, self.fps, self.width = alt, list(labels), caption, fps, width
         # Few large pixels stay sharp when they are enlarged; a drawing with letters has to be smoothed.
-        self.rendering = "auto" if any(drawn) else "pixelated"
+        self.rendering = "auto" if any(drawn for _, drawn in pictures) else "pixelated"
         size = len(self._repr_html_().encode())
         if size > MAX_FILM_BYTES:
             raise ValueError(f"frames: expected at most {MAX_FILM_BYTES:,} bytes, got {size:,}: fewer or smaller")
@@ -99,13 +99,13 @@ def slider(values: Sequence[Any], frames: Iterable[Any], *, alt: str, caption: s
     return Film(frames, alt=alt, labels=labels, caption=caption, fps=2, width=width)
 
 
-def _data_uri(frame: Any, width: int, drawn: list[bool]) -> str:
-    """One frame as a PNG inside an address; notes in `drawn` whether it was a figure."""
+def _data_uri(frame: Any, width: int) -> tuple[str, bool]:
+    """One frame as a PNG inside an address, and whether it was drawn: a figure."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    drawn.append(hasattr(frame, "savefig"))
-    if drawn[-1]:
+    drawn = hasattr(frame, "savefig")
+    if drawn:
         picture = io.BytesIO()
         # A quarter more pixels than the page shows, so that letters are sharp on a phone, too.
         frame.savefig(picture, format="png", dpi=1.25 * width / frame.get_figwidth())
@@ -118,7 +118,7 @@ def _data_uri(frame: Any, width: int, drawn: list[bool]) -> str:
             raise ValueError(f"frame: expected grey values of shape (height, width) without NaN, got {grey.shape}")
         ink = np.clip(grey, 0, 1) * 255
         Image.fromarray((255 - ink).astype(np.uint8)).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(), drawn
 
 
 # Plain elements, so that a page needs no library: an image, a button, a slider and a text.  The script finds the figure

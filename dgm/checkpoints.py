@@ -118,7 +118,7 @@ class Checkpoints:
         try:
             with safe_open(path, framework="numpy") as file:
                 notes = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - `file` can't be iterated
         except (OSError, SafetensorError) as error:
             raise CheckpointDamaged(f"{path.name}: expected a safetensors file, got {error}") from error
         if missing := {"identity", "state", "sha256"} - set(notes):
@@ -204,9 +204,14 @@ def resumed(
 
     A state is taken when the loop asks for the next step, so that what it did with the last one is in it.  A resumed
     run ends with the numbers of an uninterrupted one, to the last digit where the device computes reproducibly.
+
+    Raises:
+        ValueError: the checkpoint has other parts, since the program was changed: remove it to start anew.
     """
     done, state = checkpoints.latest() if checkpoints else (0, None)
     if state is not None:
+        if set(state["parts"]) != set(parts):
+            raise ValueError(f"{what}: expected a checkpoint of {sorted(parts)}, got one of {sorted(state['parts'])}")
         for name, part in parts.items():
             _set_state(part, state["parts"][name])
         _set_random_state(state["random"])

@@ -1355,6 +1355,8 @@ if run.on_mnist and run.profile != "smoke":
     checks.ordered("Fréchet ratio, number of images", rows)
     rows = {n: agreement[f"DDIM, {n} steps"] for n in (50, 5)}
     checks.ordered("label as told, 50 and 5 steps", rows)
+    rows = {n: fd[f"DDIM, {n} steps"] for n in (50, 5)}
+    checks.ordered("Fréchet ratio, 50 and 5 steps", rows)
     gain = fd[few] / fd["weights of the last step"]
     checks.at_most("Fréchet ratio, average over last weights", gain, 1.25)
     for name in (first, few) if gan else ():
@@ -1386,9 +1388,9 @@ By this score DDPM is better here, even with ten of the steps; a likely reason i
 The stricter test, with more images, gives a larger ratio: at 500 images the bias of both distances hides much of the difference.
 
 The scores do not always agree.
-With five steps of DDIM more samples show the label they were told than with fifty, and the Fréchet distance is worse: few steps draw plain digits, and too smooth ones.
+With five steps of DDIM more samples show the label they were told than with fifty, and the Fréchet distance is worse.
 And the samples of the last weights may score as well as those of the moving average, or much worse: where the last steps left them is luck.
-Change the seed, and the row "weights of the last step" moves most.
+Change the seed, and look at the row "weights of the last step".
 
 ### The rest of the board
 

@@ -76,13 +76,16 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(checkpoints, stop):
 def test_the_test_above_sees_a_part_that_is_not_kept(checkpoints):
     """Without the optimiser among the parts the numbers must differ: Adam remembers."""
     expected = Training().run(None).result()
-    for attempt in range(2):
-        training = Training()
-        training.parts = lambda: {k: v for k, v in vars(training).items() if k not in ("optimiser", "parts")}  # noqa: B023
-        if attempt == 0:
-            with pytest.raises(KeyboardInterrupt):
-                training.run(checkpoints, 5)
-    assert not torch.equal(training.run(checkpoints).result()[0], expected[0])
+
+    class Forgetful(Training):
+        def parts(self):
+            return {name: part for name, part in vars(self).items() if name != "optimiser"}
+
+    with pytest.raises(KeyboardInterrupt):
+        Forgetful().run(checkpoints, 5)
+    assert not torch.equal(Forgetful().run(checkpoints).result()[0], expected[0])
+    with pytest.raises(ValueError, match=r"expected a checkpoint of .*'optimiser'.*, got one of"):
+        Training().run(checkpoints)
 
 
 def test_a_finished_training_is_not_repeated(checkpoints):

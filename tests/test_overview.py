@@ -44,15 +44,16 @@ def build(tmp_path, monkeypatch):
 def test_the_table_of_lectures_has_their_times(build):
     rows = {line.split("](")[1].split(")")[0]: line for line in overview.lectures_markdown("quick")[2:]}
     assert list(rows) == [f"/notebooks/{name}.ipynb" for name in lectures()]
-    assert rows["/notebooks/rbm.ipynb"].endswith("| 62 s |")
+    assert rows["/notebooks/rbm.ipynb"].endswith("| 62\u00a0s |")
     assert rows["/notebooks/langevin.ipynb"].endswith("|  |")  # has not run
     assert all(re.search(r"\| [^|]*(hour|minutes)[^|]* \| [^|]*\|$", row) for row in rows.values())
 
 
 def test_the_table_of_times(build):
     lines = overview.times_markdown("quick")
-    assert any(line.startswith("| [Restricted") and "| 62 s | a <CPU> |" in line for line in lines)
-    assert lines[-1].startswith("| all, one after the other | 62 s |")
+    assert any(line.startswith("| [Restricted") and "| 62\u00a0s |" in line for line in lines)
+    assert lines[0] == "This build: a <CPU>."
+    assert lines[-1].startswith("| all, one after the other | 62\u00a0s |")
 
 
 @pytest.mark.parametrize(

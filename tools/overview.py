@@ -11,6 +11,7 @@ import html
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from docutils import nodes
@@ -34,7 +35,8 @@ def duration(seconds: float | None) -> str:
     """A time in words, as exact as one needs it."""
     if seconds is None:
         return ""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    # A space that does not break: narrow columns keep the number and its unit together.
+    return f"{seconds:.0f}\u00a0s" if seconds < 100 else f"{seconds / 60:.0f}\u00a0min"
 
 
 def reading_time(lecture: str) -> str:
@@ -56,15 +58,16 @@ def lectures_markdown(profile: str) -> list[str]:
 
 
 def times_markdown(profile: str) -> list[str]:
-    """A table of execution times: this build, and the recorded runs of `full`."""
-    lines = [f"| lecture | {profile} | on | full | on |", "|:--|--:|:--|--:|:--|"]
-    for name in lectures():
-        cells = []
-        for report in (seconds_of(name, profile), seconds_of(name, "full")):
-            cells += [duration(report.get("seconds")), report.get("device", "")]
+    """A table of execution times: this build, with its machine, and the recorded runs of `full`, with theirs."""
+    here = {name: seconds_of(name, profile) for name in lectures()}
+    machines = ", ".join(sorted({report["device"] for report in here.values() if report})) or "nothing has run yet"
+    lines = [f"This build: {machines}.", "", f"| lecture | {profile} | full | full on |", "|:--|--:|--:|:--|"]
+    for name, report in here.items():
+        full = seconds_of(name, "full")
+        cells = (duration(report.get("seconds")), duration(full.get("seconds")), full.get("device", ""))
         lines.append(f"| [{title(name)}](/notebooks/{name}.ipynb) | " + " | ".join(cells) + " |")
-    total = sum(seconds_of(name, profile).get("seconds", 0) for name in lectures())
-    return [*lines, f"| all, one after the other | {duration(total)} | | | |"]
+    total = sum(report.get("seconds", 0) for report in here.values())
+    return [*lines, f"| all, one after the other | {duration(total)} | | |"]
 
 
 def symbols_markdown() -> list[str]:
@@ -102,7 +105,9 @@ class Family(Directive):
 
 
 class _Table(Directive):
-    """A table in Markdown that is written when the page is read."""
+    """A table in Markdown that is written when the page is read; `lines` makes it from the profile."""
+
+    lines: Callable[[str], list[str]]
 
     def run(self) -> list[nodes.Node]:
         """Parse it, and let the page be written anew after the lectures have run."""
@@ -113,33 +118,23 @@ class _Table(Directive):
         nested_parse_with_titles(self.state, StringList(self.lines(profile), source="overview"), container)
         return [container]
 
-    def lines(self, profile: str) -> list[str]:
-        """The table."""
-        raise NotImplementedError
-
 
 class Lectures(_Table):
     """`{lectures}`: what each is for."""
 
-    def lines(self, profile: str) -> list[str]:
-        """See `lectures_markdown`."""
-        return lectures_markdown(profile)
+    lines = staticmethod(lectures_markdown)
 
 
 class Times(_Table):
     """`{times}`: how long each ran."""
 
-    def lines(self, profile: str) -> list[str]:
-        """See `times_markdown`."""
-        return times_markdown(profile)
+    lines = staticmethod(times_markdown)
 
 
 class Symbols(_Table):
     """`{symbols}`: which lecture uses which."""
 
-    def lines(self, profile: str) -> list[str]:
-        """See `symbols_markdown`."""
-        return symbols_markdown()
+    lines = staticmethod(lambda profile: symbols_markdown())
 
 
 def say_time(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:

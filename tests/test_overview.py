@@ -57,7 +57,7 @@ def test_the_table_of_times(build):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(None, ""), (0.2, "0 s"), (99.4, "99 s"), (150, "2 min"), (3140, "52 min")]
+    ("seconds", "text"), [(None, ""), (0.2, "0\u00a0s"), (99.4, "99\u00a0s"), (3140, "52\u00a0min")]
 )
 def test_durations(seconds, text):
     assert overview.duration(seconds) == text
@@ -83,7 +83,7 @@ def test_a_lecture_opens_with_its_time(build):
     context = {"body": "<h1>RBM</h1><p>text</p>"}
     overview.say_time(None, "notebooks/rbm", "page.html", context, None)
     expected = (
-        '<h1>RBM</h1>\n<p class="dgm-ran">Ran in 62 s when this page was built: a &lt;CPU&gt;, profile quick.</p>'
+        '<h1>RBM</h1>\n<p class="dgm-ran">Ran in 62\u00a0s when this page was built: a &lt;CPU&gt;, profile quick.</p>'
     )
     assert context["body"] == expected + "<p>text</p>"
     for page in ("book/index", "notebooks/langevin"):  # no lecture, and one that has not run

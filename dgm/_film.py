@@ -24,7 +24,7 @@ class Film:
     """
 
     def __init__(
-        self, frames: Iterable[Any], *, alt: str, labels: Sequence[str] | None, caption: str, fps: float, width: int
+        self, frames: Iterable[Any], *, alt: str, labels: Sequence[str] | None, fps: float, width: int
     ) -> None:
         pictures = [_data_uri(frame, width) for frame in frames]
         frames = [uri for uri, _ in pictures]
@@ -38,7 +38,7 @@ class Film:
         if not fps > 0:
             raise ValueError(f"fps: expected a positive number of frames a second, got {fps}")
         self.frames = frames
-        self.alt, self.labels, self.caption, self.fps, self.width = alt, list(labels), caption, fps, width
+        self.alt, self.labels, self.fps, self.width = alt, list(labels), fps, width
         # Few large pixels stay sharp when they are enlarged; a drawing with letters has to be smoothed.
         self.rendering = "auto" if any(drawn for _, drawn in pictures) else "pixelated"
         size = len(self._repr_html_().encode())
@@ -58,7 +58,6 @@ class Film:
             last=last,
             rendering=self.rendering,
             width=self.width,
-            caption=f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else "",
             label=html.escape(self.labels[last]),
             # A tag inside a string could end the script.
             frames=json.dumps(self.frames),
@@ -72,7 +71,6 @@ def film(
     *,
     alt: str,
     labels: Sequence[str] | None = None,
-    caption: str = "",
     fps: float = 4,
     width: int = 560,
 ) -> Film:
@@ -83,20 +81,19 @@ def film(
             closed before the next one is asked for.
         alt: what is to be seen, in words.
         labels: a short text for each frame; default its number.
-        caption: what the film shows and how to read it; the pages of the book want one.
         fps: frames a second.
         width: of the picture on the page, in pixels; on a phone it shrinks.
 
     Raises:
         ValueError: no frames, no alt text, wrong number of labels, more than 1 MB.
     """
-    return Film(frames, alt=alt, labels=labels, caption=caption, fps=fps, width=width)
+    return Film(frames, alt=alt, labels=labels, fps=fps, width=width)
 
 
-def slider(values: Sequence[Any], frames: Iterable[Any], *, alt: str, caption: str = "", width: int = 560) -> Film:
+def slider(values: Sequence[Any], frames: Iterable[Any], *, alt: str, width: int = 560) -> Film:
     """A picture for each value of a parameter, chosen with a slider.  Arguments and errors as of `film`."""
     labels = [str(value) for value in values]
-    return Film(frames, alt=alt, labels=labels, caption=caption, fps=2, width=width)
+    return Film(frames, alt=alt, labels=labels, fps=2, width=width)
 
 
 def _data_uri(frame: Any, width: int) -> tuple[str, bool]:
@@ -121,21 +118,20 @@ def _data_uri(frame: Any, width: int) -> tuple[str, bool]:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(), drawn
 
 
-# Plain elements, so that a page needs no library: an image, a button, a slider and a text.  The script finds the figure
+# Plain elements, so that a page needs no library: an image, a button, a slider and a text.  The script finds the box
 # it stands in, so that a film can be shown twice; Jupyter hides where a script stands, there the id finds it.
 _FILM = """\
-<figure class="dgm-film" id="{name}" style="max-width:{width}px;margin:1em auto">
+<div class="dgm-film" id="{name}" style="max-width:{width}px;margin:1em auto">
 <img alt="{alt}" src="{first}" style="width:100%;image-rendering:{rendering};display:block">
 <div style="display:flex;gap:.6em;align-items:center;margin-top:.4em">
 <button type="button" aria-label="play or pause" style="min-width:2.6em;min-height:2.2em">&#9654;</button>
 <input type="range" min="0" max="{last}" value="{last}" aria-label="frame" aria-valuetext="{label}" style="flex:1">
 <output style="min-width:9em">{label}</output>
 </div>
-{caption}
 <script>
 (function () {{
   const here = document.currentScript, frames = {frames}, labels = {labels};
-  const box = here ? here.closest("figure") : document.getElementById("{name}");
+  const box = here ? here.closest(".dgm-film") : document.getElementById("{name}");
   const picture = box.querySelector("img"), button = box.querySelector("button");
   const bar = box.querySelector("input"), text = box.querySelector("output");
   let timer = null;
@@ -153,4 +149,4 @@ _FILM = """\
   show(0);
 }})();
 </script>
-</figure>"""
+</div>"""

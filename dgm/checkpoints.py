@@ -33,9 +33,9 @@ def _flatten(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     """`value` with its arrays moved to `arrays`; where one was stands its name."""
     if hasattr(value, "detach"):
         arrays[name] = value.detach().cpu().contiguous().numpy()
-        return {"tensor": name}
+        return {"tensor": [name, str(value.device)]}
     if isinstance(value, np.ndarray):
-        arrays[name] = np.ascontiguousarray(value)
+        arrays[name] = np.asarray(value, order="C")
         return {"array": name}
     if isinstance(value, dict):  # as pairs, since JSON has no whole numbers as keys
         return {"pairs": [[key, _flatten(inner, f"{name}.{key}", arrays)] for key, inner in value.items()]}
@@ -52,7 +52,8 @@ def _unflatten(value: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
     if kind == "tensor":
         import torch
 
-        return torch.from_numpy(arrays[content].copy())
+        name, device = content
+        return torch.from_numpy(arrays[name].copy()).to(device)
     if kind == "array":
         return arrays[content]
     if kind == "pairs":
@@ -141,6 +142,28 @@ class Checkpoints:
                 print(f"not used: {error}")
         return 0, None
 
+    def keep(self, step: int, parts: dict[str, Any]) -> None:
+        """Write the state of the parts, and of torch's default generators, after `step` steps."""
+        kept = {name: _state_of(part) for name, part in parts.items()}
+        self.save(step, {"parts": kept, "random": _random_state()})
+
+    def restore(self, parts: dict[str, Any]) -> int:
+        """Put the parts into the newest state that can be used; the number of its steps, 0 without one.
+
+        Raises:
+            ValueError: the checkpoint has other parts, since the program was changed: remove it to start anew.
+        """
+        done, state = self.latest()
+        if state is not None:
+            if set(state["parts"]) != set(parts):
+                raise ValueError(
+                    f"{self.name}: expected a checkpoint of {sorted(parts)}, got one of {sorted(state['parts'])}"
+                )
+            for name, part in parts.items():
+                _set_state(part, state["parts"][name])
+            _set_random_state(state["random"])
+        return done
+
 
 def _random_state() -> dict[str, Any]:
     """State of torch's default generators; NumPy's is that of the lecture, passed in as a part where it matters."""
@@ -164,6 +187,8 @@ def _state_of(part: Any) -> Any:
     """What must be kept of a part: its content, the state of a generator, or its `state_dict`."""
     if isinstance(part, list | dict) or hasattr(part, "detach"):
         return part
+    if hasattr(part, "assign"):  # a variable of Keras
+        return np.asarray(part.numpy())
     return part.get_state() if hasattr(part, "get_state") else part.state_dict()
 
 
@@ -176,6 +201,8 @@ def _set_state(part: Any, state: Any) -> None:
         part.update(state)
     elif hasattr(part, "detach"):
         part.detach().copy_(state)
+    elif hasattr(part, "assign"):
+        part.assign(state)
     elif hasattr(part, "set_state"):
         part.set_state(state)
     else:
@@ -186,8 +213,8 @@ def resumed(
     checkpoints: Checkpoints | None,
     what: str,
     total: int,
-    steps: Callable[[int], Iterable[Any]],
     parts: dict[str, Any],
+    steps: Callable[[int], Iterable[Any]] | None = None,
     *,
     every: float = 60.0,
 ) -> Iterator[Any]:
@@ -197,29 +224,26 @@ def resumed(
         checkpoints: where the states are kept; `None` keeps none.
         what: a word or two for the progress bar.
         total: number of steps of the whole training.
-        steps: `steps(done)` trains on after `done` steps, and yields once a step.
         parts: everything that the training changes, and the loop around it: networks, averages, optimisers, tensors,
-            generators, lists and dicts of numbers.  Torch's default generators are added.
+            generators, variables of Keras, lists and dicts of numbers and tensors.  Torch's default generators are
+            added.
+        steps: `steps(done)` trains on after `done` steps, and yields once a step; by default it yields the numbers of
+            the steps that are left, counted from 0, and the loop trains.
         every: seconds between checkpoints; one more is written at the end.
 
     A state is taken when the loop asks for the next step, so that what it did with the last one is in it.  A resumed
     run ends with the numbers of an uninterrupted one, to the last digit where the device computes reproducibly.
 
     Raises:
-        ValueError: the checkpoint has other parts, since the program was changed: remove it to start anew.
+        ValueError: as `Checkpoints.restore`.
     """
-    done, state = checkpoints.latest() if checkpoints else (0, None)
-    if state is not None:
-        if set(state["parts"]) != set(parts):
-            raise ValueError(f"{what}: expected a checkpoint of {sorted(parts)}, got one of {sorted(state['parts'])}")
-        for name, part in parts.items():
-            _set_state(part, state["parts"][name])
-        _set_random_state(state["random"])
+    done = checkpoints.restore(parts) if checkpoints else 0
+    if done:
         print(f"{what}: goes on after {done:,} of {total:,} steps")
+    left = range(done, total) if steps is None else steps(done)
     written = time.monotonic()
-    for step, report in enumerate(progress(steps(done), what, total=total, done=done), start=done + 1):
+    for step, report in enumerate(progress(left, what, total=total, done=done), start=done + 1):
         yield report
         if checkpoints and (step == total or time.monotonic() - written > every):
-            kept = {name: _state_of(part) for name, part in parts.items()}
-            checkpoints.save(step, {"parts": kept, "random": _random_state()})
+            checkpoints.keep(step, parts)
             written = time.monotonic()

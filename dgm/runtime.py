@@ -141,7 +141,7 @@ class Run:
     def checkpoints(self, name: str) -> Checkpoints | None:
         """Where the training `name` keeps its states in the profile `full`; nothing in the short profiles.
 
-        They serve the same parameters, seed and data only; `finish` removes them.
+        They serve the same parameters, seed, data and kind of device only; `finish` removes them.
         """
         if self.profile != "full":
             return None
@@ -149,6 +149,7 @@ class Run:
             "parameters": vars(self.parameters),
             "seed": self.seed,
             "data": self.data.name if self.data else None,
+            "device": self.device,
         }
         return Checkpoints(self._checkpoint_folder, name, identity)
 

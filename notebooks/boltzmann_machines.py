@@ -370,7 +370,7 @@ r"""
 Move the slider: at high $T$ all states are equally probable, at low $T$ only the lowest.
 """
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The 16 states of four units, from hot to cold; dashed: all alike.", "name": "fig-bm-cooling"}}
 temperatures = [20, 10, 5, 3, 2, 1.5, 1, 0.7, 0.5, 0.3, 0.1, 0.05]
 
 
@@ -390,7 +390,6 @@ def bars(T):
 plotting.slider(
     [f"T = {T}" for T in temperatures],
     [bars(T) for T in temperatures],
-    caption="The 16 states of four units, from hot to cold; dashed: all alike.",
     alt="Sixteen bars. At high temperature all are near one sixteenth; as it falls, "
     "the bars of high energy vanish and at last a single bar near one is left.",
 )

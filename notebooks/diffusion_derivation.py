@@ -45,6 +45,7 @@ from typing import NamedTuple
 
 import dgm
 from dgm import checks, plotting
+from dgm.checkpoints import resumed
 from dgm.models.mixture import GaussianMixture
 
 import matplotlib.pyplot as plt
@@ -2435,13 +2436,14 @@ def random_times(num_rows, num_steps):
 
 
 def train(network, table, steps, batch_size, learning_rate=1e-2):
-    """Yields an estimate of minus the bound in bits at every step."""
+    """Estimates of minus the bound in bits, one for every step."""
     optimizer = torch.optim.Adam(network.parameters(), learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=steps, pct_start=0.1
     )
-    T = len(table) - 1
-    for _ in range(steps):
+    T, losses = len(table) - 1, []
+    parts = dict(network=network, adam=optimizer, schedule=schedule, losses=losses)
+    for _ in resumed(run.checkpoints("heartbeat"), "heartbeat", steps, parts):
         x0 = pulses[torch.randint(PERIOD, (batch_size,))]
         t = random_times(batch_size, T)
         xt = bit_sample(x0, t, table)
@@ -2450,12 +2452,13 @@ def train(network, table, steps, batch_size, learning_rate=1e-2):
         loss.backward()
         optimizer.step()
         schedule.step()
-        yield loss.item() / math.log(2)
+        losses.append(loss.item() / math.log(2))
+    return torch.tensor(losses)
 
 
 # %%
 network = BitNetwork()
-losses = torch.tensor(list(train(network, table, P.train_steps, P.batch_size)))
+losses = train(network, table, P.train_steps, P.batch_size)
 bits = bound_in_bits(network, table, P.num_sequences)
 bits_error = (bits.std() / len(bits) ** 0.5).item()
 protocol = (

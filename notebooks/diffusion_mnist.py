@@ -375,7 +375,7 @@ path = [start, *ddpm(start, denoiser, linear, generator=run.generator(2))]
 learned = path[-1].cpu().double()
 *_, ideal = ddpm(start.cpu().double(), exact, linear, generator=g)
 
-# %%
+# %% tags=["plot"] mystnb={"figure": {"caption": "Samples on their way from noise to the spiral. Press play. Little is to be seen for most of the way: the shape of the data is decided at the end.", "name": "fig-dm-spiral-film"}}
 frames = [0, 20, 40, 55, 65, 75, 80, 85, 90, 93, 96, 98, 100]
 
 
@@ -394,10 +394,6 @@ plotting.film(
         "and, in the last tenth of the steps, condenses to a thin spiral."
     ),
     labels=[f"t = {T2 - i}" for i in frames],
-    caption=(
-        "Samples on their way from noise to the spiral. Press play. Little is to be "
-        "seen for most of the way: the shape of the data is decided at the end."
-    ),
     width=400,
 )
 
@@ -913,7 +909,6 @@ steps = resumed(
     run.checkpoints("unet"),
     "U-Net",
     P.train_steps,
-    lambda done: train(network, average, optimiser, P.train_steps, done),
     dict(
         network=network,
         average=average,
@@ -921,6 +916,7 @@ steps = resumed(
         losses=losses,
         one_weight=one_weight,
     ),
+    lambda done: train(network, average, optimiser, P.train_steps, done),
 )
 for step, loss, weight in steps:
     losses[step], one_weight[step] = loss, weight
@@ -1076,7 +1072,7 @@ checks.at_most("predictions are clipped", denoise(10 * x, T).abs(), 1.0)
 dropped = drop(torch.zeros(20_000, dtype=torch.long, device=run.device)) == NOT_TOLD
 checks.unbiased("labels not told", dropped.double(), 0.1)
 
-# %%
+# %% tags=["plot"] mystnb={"figure": {"caption": "Twenty samples. Left: the state of the chain, clipped for display. Right: what the network takes the clean image to be. The network is told to make two of each digit, and does not always succeed. Its guess starts from a blur, and decides step by step.", "name": "fig-dm-film"}}
 shown = sorted({T - round(T * i / 16) for i in range(17)}, reverse=True)
 
 
@@ -1102,12 +1098,6 @@ plotting.film(
         "whose strokes change and settle."
     ),
     labels=[f"t = {t} of {T}" for t in shown],
-    caption=(
-        "Twenty samples. Left: the state of the chain, clipped for display. Right: what "
-        "the network takes the clean image to be. The network is told to make two of "
-        "each digit, and does not always succeed. Its guess starts from a blur, and "
-        "decides step by step."
-    ),
 )
 
 # %% [markdown]

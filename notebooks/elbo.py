@@ -46,6 +46,7 @@ from itertools import pairwise
 
 import dgm
 from dgm import checks, plotting
+from dgm.checkpoints import resumed
 
 import matplotlib.pyplot as plt
 import torch
@@ -678,7 +679,7 @@ for name, ours, exact in zip(
 ):
     checks.close(f"pull on the {name}", ours, exact, atol=1e-9)
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Top: the density of the model; ticks are the data. Bottom: where each z is sent. Gradient ascent on log p(x) moves the means f(z) to the data.", "name": "fig-elbo-ascent"}}
 line = torch.linspace(-6, 6, 300)
 
 
@@ -708,8 +709,6 @@ def frames():
 plotting.film(
     frames(),
     labels=[f"step {step}" for step in shown],
-    caption="Top: the density of the model; ticks are the data. Bottom: where each z is "
-    "sent. Gradient ascent on log p(x) moves the means f(z) to the data.",
     alt="A single bump in the middle, far from the ticks, spreads and splits into two "
     "bumps over the two groups of ticks, while the line below bends into two upright "
     "pieces, one under each group, with a nearly level piece between them.",
@@ -1515,7 +1514,7 @@ plotting.reference_line(ax, log_evidence.item(), "log p(x)")
 ax.text(6.0, -7, "ELBO", color="white", ha="center")
 _ = ax.annotate("KL", (0, -5), color="white", ha="center")
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: ELBO (blue) and KL (orange) add up to log p(x) at every step. Right: q on its way to the posterior.", "name": "fig-elbo-steps"}}
 slider_steps = [*range(13), 16, 20, 30, 40]
 z_axis = torch.linspace(-3, 3, 400)
 
@@ -1539,8 +1538,6 @@ def bar_and_densities(step):
 plotting.slider(
     [f"step {step}" for step in slider_steps],
     (bar_and_densities(step) for step in slider_steps),
-    caption="Left: ELBO (blue) and KL (orange) add up to log p(x) at every step. "
-    "Right: q on its way to the posterior.",
     alt="A stacked bar of constant height beside two bell curves. As the steps go on, the "
     "upper part of the bar vanishes and the orange bell moves onto the black one.",
 )
@@ -2605,7 +2602,9 @@ def train_curve(kl_weight, seed, *, code_scale=1.0):
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, P.curve_steps)
     history = []
-    for _ in dgm.progress(range(P.curve_steps), "VAE of the curve"):
+    parts = dict(vae=model, adam=optimiser, schedule=schedule, history=history)
+    checkpoints = run.checkpoints(f"curve-{kl_weight:g}-{seed}-{code_scale:g}")
+    for _ in resumed(checkpoints, "VAE of the curve", P.curve_steps, parts):
         x, _ = curve_data(256)
         loss = -model.elbo(x, kl_weight=kl_weight).mean()
         optimiser.zero_grad()

@@ -1405,8 +1405,8 @@ def new_images(name, num_steps, **changes):
         run.checkpoints(name),
         name,
         num_steps,
-        lambda done: train(energy, x_train, uniform_noise, done=done, **settings),
         dict(energy=energy, optimiser=optimiser, buffer=buffer, history=history),
+        lambda done: train(energy, x_train, uniform_noise, done=done, **settings),
     )
     for _, e_data, e_model in steps:
         history.append((e_data / energy.scale, e_model / energy.scale))
@@ -1521,14 +1521,13 @@ Compare the printed lines: where the mean energies differ by several standard er
 And if the chains lower the energy of test images, test images are not typical of the model, although the curves of data and samples move together during the training.
 """
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Forty Langevin chains from uniform noise.", "name": "fig-em-film"}}
 plotting.film(
     frames,
     labels=labels,
     alt="Forty squares of noise. Within about twenty steps each becomes a dark blob, "
     "by about sixty steps a shape of strokes; at the end many of them resemble digits, "
     "some are fragments.",
-    caption="Forty Langevin chains from uniform noise.",
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Upper half: particles of the replay buffer at the end of the training. Lower half: test images with the noise that the training data had.", "name": "fig-em-buffer"}, "image": {"alt": "Two sheets of thirty digits each. Above, shapes of strokes, many of which can be read as digits, some broken, a few grey smears that were restarted not long ago. Below, real digits with faint grey noise."}}

@@ -46,6 +46,7 @@ from itertools import permutations
 
 import dgm
 from dgm import checks, classifier, plotting
+from dgm.checkpoints import resumed
 from dgm.models.gan import discriminator_loss, generator_loss
 from dgm.models.mlps import MLPs
 
@@ -569,10 +570,15 @@ def descend(optimiser, loss):
     optimiser.step()
 
 
-def train_digits(generator, discriminator, num_steps, batch_size=64):
-    """Yields both losses, in nats, after each step."""
+def train_digits(name, generator, discriminator, losses, batch_size=64, **watched):
+    """Yields the number of each step; puts both losses, in nats, in a row of `losses`.
+
+    `watched` is what the loop around it keeps, for the checkpoints.
+    """
     g_adam, d_adam = adam(generator, rate=2e-3), adam(discriminator, rate=1e-3)
-    for _ in range(num_steps):
+    parts = dict(g=generator, d=discriminator, g_adam=g_adam, d_adam=d_adam)
+    parts |= dict(losses=losses, **watched)
+    for step in resumed(run.checkpoints(name), name, len(losses), parts):
         rows = torch.randint(len(x_train), (batch_size,), device=run.device)
         x, y = x_train[rows], y_train[rows]
         z = torch.randn(batch_size, generator.latent_dim, device=run.device)
@@ -584,24 +590,26 @@ def train_digits(generator, discriminator, num_steps, batch_size=64):
         g_loss = generator_loss(discriminator(fake, y)).mean()
         descend(g_adam, g_loss)
         discriminator.requires_grad_(True)
-        yield torch.stack([d_loss.detach(), g_loss.detach()])
+        losses[step] = torch.stack([d_loss.detach(), g_loss.detach()])
+        yield step
 
 
 # %%
 torch.manual_seed(run.seed)
 generator, discriminator = Generator().to(run.device), Discriminator().to(run.device)
-losses = []
-steps = train_digits(generator, discriminator, P.digit_steps)
-for one_step in dgm.progress(steps, "conditional GAN", total=P.digit_steps):
-    losses.append(one_step)
-    if len(losses) == P.blind_steps:
-        early_generator = deepcopy(generator)  # to compare with the blind one below
-losses = torch.stack(losses).cpu()
+early_generator = deepcopy(generator)  # to compare with the blind one below
+losses = torch.zeros(P.digit_steps, 2, device=run.device)
+networks = generator, discriminator
+for step in train_digits("conditional GAN", *networks, losses, early=early_generator):
+    if step + 1 == P.blind_steps:
+        early_generator.load_state_dict(generator.state_dict())
+losses = losses.cpu()
 
 blind_generator = Generator().to(run.device)
 blind_discriminator = Discriminator(sees_label=False).to(run.device)
-steps = train_digits(blind_generator, blind_discriminator, P.blind_steps)
-for _ in dgm.progress(steps, "blind discriminator", total=P.blind_steps):
+networks = blind_generator, blind_discriminator
+blind_losses = torch.zeros(P.blind_steps, 2, device=run.device)
+for _ in train_digits("blind discriminator", *networks, blind_losses):
     pass
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Losses of the conditional GAN, each a mean over 20 steps. Dashed: their values where D is 1/2 everywhere.", "name": "fig-cg-losses"}, "image": {"alt": "Two noisy curves over the training step, that of the discriminator a little below the dashed line at two log two, that of the generator above the dashed line at log two."}}
@@ -965,12 +973,13 @@ def few_labels(per_class=4):
     return points, torch.arange(2, device=run.device).repeat_interleave(per_class)
 
 
-def train_few(x_few, y_few, num_steps, use_unlabelled, batch_size=64):
+def train_few(name, x_few, y_few, num_steps, use_unlabelled, batch_size=64):
     """K logits for each start, by cross-entropy and, if wanted, the two other terms."""
     d, g = (side_by_side(P.few_starts, n, 64, 64, 2) for n in (2, 8))
     d_adam, g_adam = adam(d, rate=2e-3), adam(g, rate=2e-3)
     targets = y_few.repeat(P.few_starts)
-    for _ in range(num_steps):
+    parts = dict(d=d, g=g, d_adam=d_adam, g_adam=g_adam)
+    for _ in resumed(run.checkpoints(name), name, num_steps, parts):
         loss = F.cross_entropy(d(x_few).flatten(0, 1), targets)
         if use_unlabelled:
             fake = g(torch.randn(P.few_starts, batch_size, 8, device=run.device))
@@ -986,8 +995,9 @@ def train_few(x_few, y_few, num_steps, use_unlabelled, batch_size=64):
 # %%
 torch.manual_seed(run.seed)
 x_few, y_few = few_labels()
-supervised = train_few(x_few, y_few, P.few_steps, use_unlabelled=False)
-semi = train_few(x_few, y_few, P.few_steps, use_unlabelled=True)
+labelled = x_few, y_few, P.few_steps
+supervised = train_few("supervised", *labelled, use_unlabelled=False)
+semi = train_few("semi-supervised", *labelled, use_unlabelled=True)
 x_new, y_new = moons(2000)
 accuracies = {}
 for name, network in (("supervised", supervised), ("semi_supervised", semi)):
@@ -1096,7 +1106,8 @@ def train_inverse(num_steps, batch_size=128, rate=1e-3):
     sizes = (2, 64, 64, 2), (2, 64, 64, 2), (4, 128, 128, 1)
     g, encoder, d = (side_by_side(P.num_starts, *n, scale=0.5) for n in sizes)
     d_adam, ge_adam = adam(d, rate=rate), adam(g, encoder, rate=rate)
-    for step in dgm.progress(range(num_steps), "BiGAN"):
+    parts = dict(g=g, encoder=encoder, d=d, d_adam=d_adam, ge_adam=ge_adam)
+    for step in resumed(run.checkpoints("BiGAN"), "BiGAN", num_steps, parts):
         for optimiser in (d_adam, ge_adam):
             optimiser.param_groups[0]["lr"] = rate * (1 - step / num_steps)
         x = banana(batch_size)
@@ -1294,7 +1305,8 @@ def train_cycle(num_steps, weight=10.0, batch_size=128):
     to_b, to_a = (side_by_side(P.num_starts, 2, 64, 64, 2) for _ in range(2))
     d_a, d_b = (side_by_side(P.num_starts, 2, 64, 64, 1) for _ in range(2))
     g_adam, d_adam = adam(to_b, to_a, rate=1e-3), adam(d_a, d_b, rate=1e-3)
-    for _ in dgm.progress(range(num_steps), "CycleGAN"):
+    parts = dict(to_b=to_b, to_a=to_a, d_a=d_a, d_b=d_b, g_adam=g_adam, d_adam=d_adam)
+    for _ in resumed(run.checkpoints("CycleGAN"), "CycleGAN", num_steps, parts):
         a, b = pile(batch_size), pile(batch_size) @ turned.T
         fake_a, fake_b = to_a(b), to_b(a)
         d_loss = discriminator_loss(d_a(a), d_a(fake_a.detach()))
@@ -1306,6 +1318,7 @@ def train_cycle(num_steps, weight=10.0, batch_size=128):
     return to_b, to_a
 
 
+# %%
 torch.manual_seed(run.seed)
 to_b, to_a = train_cycle(P.cycle_steps)
 a = pile(2000)
@@ -1552,7 +1565,9 @@ def train_pairs(condition_of, num_steps, adversarial, batch_size=64):
     torch.manual_seed(run.seed)
     g, d = Translator().to(run.device), patch_discriminator().to(run.device)
     g_adam, d_adam = adam(g, rate=2e-3), adam(d, rate=2e-3)
-    for _ in dgm.progress(range(num_steps), "pix2pix"):
+    name = f"{condition_of.__name__}, {'pix2pix' if adversarial else 'squared error'}"
+    parts = dict(g=g, d=d, g_adam=g_adam, d_adam=d_adam)
+    for _ in resumed(run.checkpoints(name), name, num_steps, parts):
         rows = torch.randint(len(digits_14), (batch_size,), device=run.device)
         x = digits_14[rows]
         c = condition_of(x)

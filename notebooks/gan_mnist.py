@@ -48,6 +48,7 @@ from itertools import pairwise
 
 import dgm
 from dgm import checks, classifier, plotting
+from dgm.checkpoints import resumed
 from dgm.data import fetch_mnist
 
 import matplotlib.pyplot as plt
@@ -675,6 +676,14 @@ PyTorch has it, as `AveragedModel`; `average` below is one.
 """
 
 
+# %% tags=["twin:dgm.models.gan.adams"]
+def adams(*networks):
+    return [
+        torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+        for network in networks
+    ]
+
+
 # %% tags=["twin:dgm.models.gan.train"]
 def train(
     generator,
@@ -686,11 +695,9 @@ def train(
     batch_size=64,
     average=None,
     one_step=step,
+    optimisers=None,
 ):
-    optimisers = [
-        torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
-        for network in (generator, discriminator)
-    ]
+    optimisers = optimisers or adams(generator, discriminator)
     num_batches = len(images) // batch_size
     for _ in range(epochs):
         order = torch.randperm(len(images), device=images.device)
@@ -734,17 +741,29 @@ settings["one_step"] = step_by_hand
 fixed_codes = codes_of(64)
 history, watched, sheets, kept = [], [measure(x_train[:2_000])], [], []
 untrained = copy.deepcopy(generator)
-after_one = None
+after_one = copy.deepcopy(generator)
 with torch.no_grad():
     sheets.append(generator(fixed_codes))
-epochs = train(generator, discriminator, x_train, P.epochs, **settings)
-for losses in dgm.progress(epochs, "GAN, epochs", total=P.epochs):
+optimisers = adams(generator, discriminator)
+parts = {"G": generator, "D": discriminator, "average": average, "G1": after_one}
+parts |= {"adam G": optimisers[0], "adam D": optimisers[1]}
+parts |= {"curves": history, "watched": watched, "sheets": sheets, "kept": kept}
+settings |= {"optimisers": optimisers}
+epochs = resumed(
+    run.checkpoints("gan"),
+    "GAN, epochs",
+    P.epochs,
+    parts,
+    lambda done: train(generator, discriminator, x_train, P.epochs - done, **settings),
+)
+for losses in epochs:
     history.append(losses)
     watched.append(measure(x_train[:2_000]))
     with torch.no_grad():
         sheets.append(generator(fixed_codes))
         kept.append(generator(codes_of(500)))
-    after_one = after_one or copy.deepcopy(generator)
+    if len(history) == 1:
+        after_one.load_state_dict(generator.state_dict())
 
 # %% tags=["check"]
 steps = torch.randn(6, 3, dtype=torch.float64)
@@ -827,7 +846,7 @@ Each network is measured against the other one, and both get better; so **the lo
 The sheets below still improve when the losses hardly move, and {numref}`fig-gm-flat` will put a number to it.
 """
 
-# %%
+# %% tags=["plot"] mystnb={"figure": {"caption": "Images from 64 fixed codes after each epoch.", "name": "fig-gm-film"}}
 plotting.film(
     [
         plotting.tile((1 + s.cpu().view(-1, 28, 28)) / 2, columns=16, background=0.15)
@@ -835,7 +854,6 @@ plotting.film(
     ],
     alt="A film of 64 generated images: grey noise at first, blobs in the middle of the picture after one epoch, then strokes, and digits that become sharper and at times change from one digit into another.",
     labels=[f"after epoch {i}" for i in range(len(sheets))],
-    caption="Images from 64 fixed codes after each epoch.",
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The first twelve of the fixed codes, before training, after one epoch, and later; the epoch stands at the left.", "name": "fig-gm-epochs"}, "image": {"alt": "Rows of twelve images. Top: noise. Then blobs; the last rows show digits, some with ragged strokes."}}

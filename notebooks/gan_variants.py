@@ -47,6 +47,7 @@ from itertools import pairwise
 
 import dgm
 from dgm import checks, plotting
+from dgm.checkpoints import resumed
 from dgm.models.gan import make_generator
 from dgm.sample_quality import modes_and_quality
 
@@ -981,9 +982,15 @@ def rows_where(names, wanted):
     return torch.tensor(rows, dtype=torch.long, device=run.device)
 
 
+def of_rows(output, rows):
+    return Output(output.logits[rows], output.features[rows])
+
+
+# %%
 class Arena:
-    def __init__(self, entries, *, generator):
-        self.entries, self.random = entries, generator
+    def __init__(self, entries, seed):
+        self.entries, self.random = entries, run.generator(seed)
+        hidden = 3 * [P.hidden_dim]
         names = [name for name, _ in entries]
         self.rows = {
             name: rows_where(names, lambda n, name=name: n == name)
@@ -991,11 +998,9 @@ class Arena:
         }
         self.packed = float_tensor([VARIANTS[n].packed for n in names])[:, None, None]
         self.scale = float_tensor([SCALES[t] for _, t in entries])[:, None, None]
-        self.generator = init_mlp(
-            [LATENT_DIM, *3 * [P.hidden_dim], 2], len(names), generator=generator
-        )
-        self.critic = init_mlp(
-            [4, *3 * [P.hidden_dim], 1], len(names), generator=generator
+        layers = [LATENT_DIM, *hidden, 2], [4, *hidden, 1]
+        self.generator, self.critic = (
+            init_mlp(sizes, len(names), generator=self.random) for sizes in layers
         )
         self.average = [w.detach().clone() for w in self.generator]
         self.spectral = rows_where(names, lambda n: VARIANTS[n].spectral)
@@ -1003,14 +1008,20 @@ class Arena:
             w.new_ones(len(self.spectral), w.shape[2], 1) for w in self.critic[::2]
         ]
 
+    def get_state(self):
+        weights = [*self.generator, *self.critic, *self.average, *self.vectors]
+        return {"weights": weights, "random": self.random.get_state()}
+
+    @torch.no_grad()
+    def set_state(self, state):
+        torch._foreach_copy_(self.get_state()["weights"], state["weights"])
+        self.random.set_state(state["random"])
+
     def noise(self, *shape):
         return torch.randn(*shape, generator=self.random, device=run.device)
 
     def judge(self, weights, x):
         return criticise(weights, pack(x, self.packed))
-
-    def of_rows(self, output, rows):
-        return Output(output.logits[rows], output.features[rows])
 
     @torch.no_grad()
     def sample(self, num_samples):
@@ -1037,7 +1048,7 @@ def critic_losses(arena, x, y):
     losses = x.new_zeros(len(x))
     for name, rows in arena.rows.items():
         variant = VARIANTS[name]
-        loss = variant.critic(arena.of_rows(real, rows), arena.of_rows(fake, rows))
+        loss = variant.critic(of_rows(real, rows), of_rows(fake, rows))
         if variant.penalty:
             own, pairs = [w[rows] for w in weights], (x[rows], y[rows])
             if variant.packed:
@@ -1056,7 +1067,7 @@ def generator_losses(arena, x, y):
     real, fake = arena.judge(weights, x), arena.judge(weights, y)
     losses = x.new_zeros(len(x))
     for name, rows in arena.rows.items():
-        both = arena.of_rows(real, rows), arena.of_rows(fake, rows)
+        both = of_rows(real, rows), of_rows(fake, rows)
         losses = losses.index_put((rows,), VARIANTS[name].generator(*both))
     return losses
 
@@ -1094,20 +1105,25 @@ def draw(arena, data):
 
 
 # %%
-def train(entries, *, num_steps, seed, num_reports=1):
-    """Yields (step, samples, critic losses) num_reports times, the last at the end."""
-    arena = Arena(entries, generator=run.generator(seed))
+def train(arena, *, num_steps, num_reports=1, checkpoints=None, reports=()):
+    """Yields (step, samples, critic losses) num_reports times, the last at the end.
+
+    `reports`, a list of what was yielded, goes into the checkpoints.
+    """
     data = [float_tensor(m.sample(100_000, rng=run.rng)) for m in TARGETS.values()]
     data = torch.stack(data)
     adam_g, adam_c = (
         torch.optim.Adam(w, betas=(0.5, 0.9), fused=True)
         for w in (arena.generator, arena.critic)
     )
-    reports = {round(num_steps * (i + 1) / num_reports) for i in range(num_reports)}
-    for step in dgm.progress(range(num_steps), f"GANs, {len(entries)} at once"):
+    due = {round(num_steps * (i + 1) / num_reports) for i in range(num_reports)}
+    num_nets = len(arena.entries)
+    parts = dict(arena=arena, adam_g=adam_g, adam_c=adam_c, reports=reports)
+    what = f"GANs, {num_nets} at once"
+    for step in resumed(checkpoints, what, num_steps, parts):
         rate = RATE * (1 - step / num_steps)
         x = draw(arena, data)
-        y = generate(arena.generator, arena.noise(len(entries), BATCH_SIZE, LATENT_DIM))
+        y = generate(arena.generator, arena.noise(num_nets, BATCH_SIZE, LATENT_DIM))
         losses = critic_losses(arena, x, y.detach())
         descend(losses, arena.critic, adam_c, rate)
         for name, rows in arena.rows.items():
@@ -1116,13 +1132,13 @@ def train(entries, *, num_steps, seed, num_reports=1):
         descend(generator_losses(arena, x, y), arena.generator, adam_g, rate)
         with torch.no_grad():
             torch._foreach_lerp_(arena.average, arena.generator, 1 - EMA)
-        if step + 1 in reports:
-            yield step + 1, arena.sample(2_500), losses.detach(), arena
+        if step + 1 in due:
+            yield step + 1, arena.sample(2_500), losses.detach()
 
 
 # %% tags=["check"]
 entries = [(name, target) for target in TARGETS for name in VARIANTS]
-arena = Arena(entries, generator=run.generator(7))
+arena = Arena(entries, seed=7)
 x, y = arena.noise(2, len(entries), 16, 2)
 number = list(VARIANTS).index("R1")
 row = arena.rows["R1"]
@@ -1243,9 +1259,8 @@ for name, rows in arena.rows.items():
     )
 
 # %% tags=["check"]
-*_, (_, _, _, arena) = train(
-    [("WGAN, clipped", "ring"), ("R1", "ring")], num_steps=5, seed=8
-)
+arena = Arena([("WGAN, clipped", "ring"), ("R1", "ring")], seed=8)
+list(train(arena, num_steps=5))
 checks.at_most(
     "weights of the clipped critic after training",
     [w[0].abs().max().item() for w in arena.critic],
@@ -1253,12 +1268,13 @@ checks.at_most(
 )
 checks.at_least("those of the other critic", arena.critic[0][1].abs().max(), 0.1)
 
-*_, (_, _, _, arena) = train([("spectral norm", "ring")], num_steps=60, seed=8)
+arena = Arena([("spectral norm", "ring")], seed=8)
+list(train(arena, num_steps=60))
 in_use, _ = normalise_spectrally(arena.critic, arena.vectors, arena.spectral)
 largest = [torch.linalg.svdvals(w[0])[0].item() for w in in_use[::2]]
 checks.close("normalised layers after 60 steps", largest, [1.0] * 4, atol=0.1)
 
-arena = Arena(entries, generator=run.generator(7))
+arena = Arena(entries, seed=7)
 row = arena.rows["spectral norm"]
 x, y = arena.noise(2, len(entries), 16, 2)
 small = generator_losses(arena, x, y)
@@ -1273,14 +1289,16 @@ checks.at_least(
 )
 
 # %% tags=["check"]
-before = Arena([("R1", "ring")], generator=run.generator(8)).generator
-*_, (_, _, _, arena) = train([("R1", "ring")], num_steps=1, seed=8)
+before = Arena([("R1", "ring")], seed=8).generator
+arena = Arena([("R1", "ring")], seed=8)
+list(train(arena, num_steps=1))
 for old, new, average in zip(before, arena.generator, arena.average, strict=True):
     expected = 0.995 * old + 0.005 * new
     checks.close("average after one step", average, expected, atol=1e-6)
     checks.at_least("the step itself", (new - old).abs().max(), 1e-3)
 
-*_, (_, _, _, arena) = train(4 * [("R1", "grid")], num_steps=60, seed=8)
+arena = Arena(4 * [("R1", "grid")], seed=8)
+list(train(arena, num_steps=60))
 data = [float_tensor(m.sample(2_500, rng=run.rng)) for m in TARGETS.values()]
 x = draw(arena, torch.stack(data))
 y = arena.sample(500) / arena.scale
@@ -1293,13 +1311,9 @@ checks.at_least("a batch for the grid, quality", quality, 0.9)
 checks.at_most("its spread, minus 1", (x.std() - 1).abs(), 0.15)
 
 # %% tags=["check"]
-path = [
-    [
-        w.detach().clone()
-        for w in Arena([("R1", "ring")], generator=run.generator(8)).critic
-    ]
-]
-for *_, arena in train([("R1", "ring")], num_steps=50, seed=8, num_reports=50):
+arena = Arena([("R1", "ring")], seed=8)
+path = [[w.detach().clone() for w in arena.critic]]
+for _ in train(arena, num_steps=50, num_reports=50):
     path.append([w.detach().clone() for w in arena.critic])
 moves = [
     max((b - a).abs().max().item() for a, b in zip(*pair, strict=True))
@@ -1336,19 +1350,21 @@ The seconds are measured for each variant alone, with one network.
 
 
 # %%
-def play(names, targets, num_seeds, **settings):
-    """Scores {(variant, target): [(modes, quality), ...]}, reports, and entries."""
+def play(names, targets, num_seeds, seed, **settings):
+    """Scores {(variant, target): [(modes, quality), ...]}, reports, and the arena."""
     entries = [(n, t) for n in names for t in targets for _ in range(num_seeds)]
-    reports = list(train(entries, **settings))
-    scores = {}
+    arena, reports, scores = Arena(entries, seed), [], {}
+    settings |= dict(checkpoints=run.checkpoints(f"seed-{seed}"), reports=reports)
+    for report in train(arena, **settings):
+        reports.append(report)
     for entry, points in zip(entries, reports[-1][1], strict=True):
         scores.setdefault(entry, []).append(score(points, entry[1]))
-    return scores, reports, entries
+    return scores, reports, arena
 
 
 def seconds_per_step(name):
-    settings = {"num_steps": 2 * P.timed_steps, "seed": 9, "num_reports": 2}
-    reports = train([(name, "ring")], **settings)
+    arena = Arena([(name, "ring")], seed=9)
+    reports = train(arena, num_steps=2 * P.timed_steps, num_reports=2)
     next(reports)  # the first half warms up
     start = time.perf_counter()
     next(reports)
@@ -1362,8 +1378,8 @@ def mean_scores(scores):
     return values.mean(0).tolist(), (values.std(0) / len(values) ** 0.5).tolist()
 
 
-board, reports, entries = play(
-    VARIANTS, P.board_targets, P.board_seeds, num_steps=P.board_steps, seed=1_000
+board, reports, board_arena = play(
+    VARIANTS, P.board_targets, P.board_seeds, seed=1_000, num_steps=P.board_steps
 )
 board_samples = reports[-1][1].cpu()
 seconds = {name: P.board_steps * seconds_per_step(name) for name in VARIANTS}
@@ -1402,8 +1418,8 @@ for (name, target), scores in board.items():
         )
 
 # %%
-board_entries, board_arena = entries, reports[-1][3]
-first = {name: entries.index((name, "ring")) for name in VARIANTS}
+board_entries = board_arena.entries
+first = {name: board_entries.index((name, "ring")) for name in VARIANTS}
 shown = {name: board_samples[i] for name, i in first.items()}
 
 # %% tags=["check"]
@@ -1545,7 +1561,7 @@ if run.profile == "full":
 
 # %%
 contest = dict.fromkeys(["non-saturating", best])
-final, reports, entries = play(
+final, reports, arena = play(
     contest, TARGETS, P.final_seeds, num_steps=P.final_steps, seed=2_000, num_reports=20
 )
 found = {}
@@ -1601,10 +1617,10 @@ if run.profile == "full":
     checks.at_least("quality on the grid, ten seeds", found[best, "grid"][1], 0.9)
 
 
-# %% tags=["plot"]
+# %% tags=["plot"] mystnb={"figure": {"caption": "The first seed on the grid, 1,000 samples: the plain GAN (left), the variant that was chosen (right).", "name": "fig-variants-film"}}
 def frames():
-    rows = [entries.index((name, "grid")) for name in contest]
-    for _step, samples, _losses, _arena in reports:
+    rows = [arena.entries.index((name, "grid")) for name in contest]
+    for _step, samples, _losses in reports:
         fig, axes = plt.subplots(1, 2, figsize=(5.6, 2.9), dpi=90)
         for ax, name, row in zip(axes, contest, rows, strict=True):
             ax.plot(*samples[row, :1_000].cpu().T, ".", markersize=2)
@@ -1616,7 +1632,6 @@ def frames():
 plotting.film(
     frames(),
     labels=[f"{step:,} steps" for step, *_ in reports],
-    caption="The first seed on the grid, 1,000 samples: the plain GAN (left), the variant that was chosen (right).",
     alt="Two clouds of points that contract to a five by five grid of dots; "
     "on the left some dots stay empty, on the right all are filled; between the dots there are a few points on either side.",
 )
@@ -1640,13 +1655,15 @@ A loss that tells the quality would have a correlation of size 1; a positive one
 # %%
 qualities = torch.tensor(
     [
-        [score(s, t)[1] for s, (_, t) in zip(samples, entries, strict=True)]
+        [score(s, t)[1] for s, (_, t) in zip(samples, arena.entries, strict=True)]
         for _, samples, *_ in reports
     ]
 )
-losses = torch.stack([losses.cpu() for _, _, losses, _ in reports])
+losses = torch.stack([losses.cpu() for _, _, losses in reports])
 rows = [
-    i for i, (name, target) in enumerate(entries) if name == best and target == "ring"
+    i
+    for i, (name, target) in enumerate(arena.entries)
+    if name == best and target == "ring"
 ]
 correlations = [
     torch.corrcoef(torch.stack([qualities[:, i], losses[:, i].double()]))[
@@ -1729,10 +1746,9 @@ def rank_of_jacobian(latent_dim):
 
 
 # %%
-arena = reports[-1][3]
 one_pass = min(milliseconds_per_image(1) for _ in range(5))
 many_passes = milliseconds_per_image(100)
-number = entries.index((best, "ring"))
+number = arena.entries.index((best, "ring"))
 folded = share_folded([w[number : number + 1] for w in arena.average])
 rank = rank_of_jacobian(20).item()
 # One simultaneous round of the bilinear game a b at step size 0.1.

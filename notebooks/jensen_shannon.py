@@ -860,17 +860,10 @@ def theory_frame(step):
     return fig
 
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "A Gaussian generator that starts far from the data, against the best discriminator. Arrows: where each sample is pulled, minus the gradient of log(1 - D*). At first the arrows are too short to be seen; then they pull it apart while it is still far from the data, and at last they move it there. One Gaussian cannot have two peaks, so that JS ends above zero.", "name": "fig-js-film"}}
 plotting.film(
     map(theory_frame, shown),
     labels=[f"step {step}" for step in shown],
-    caption="A Gaussian generator that starts far from the data, against the "
-    "best discriminator. Arrows: "
-    "where each sample is pulled, minus the gradient of log(1 - D*). At first "
-    "the arrows are "
-    "too short to be seen; then they pull it apart while it is still far from the "
-    "data, and at last they move it there. One Gaussian cannot "
-    "have two peaks, so that JS ends above zero.",
     alt="A narrow orange bell right of two blue bumps. For ten steps it hardly "
     "changes. Then it becomes wide and flat, moves left, and narrows until it lies "
     "over both bumps; the green discriminator ends with a dip where the bell is and two humps beside it.",
@@ -1251,7 +1244,7 @@ right.semilogy(distances[1:], slopes_other[1:], "--", label="non-saturating")
 right.set(xlabel="distance d", ylabel="slope (nats)", ylim=(1e-6, 100))
 _ = right.legend(loc="lower left")
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Move the generator away. Left: the two densities and the best discriminator, which turns from a flat line into a cliff. Right: the value of the game, and its slope, which is all that the saturating generator feels.", "name": "fig-js-slider"}}
 chosen = [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]
 line = torch.linspace(-4, 14, 500, dtype=torch.float64)
 
@@ -1278,11 +1271,6 @@ def pinned_frame(d):
 plotting.slider(
     [f"d = {d}" for d in chosen],
     map(pinned_frame, chosen),
-    caption="Move the generator away. Left: the two densities and the best "
-    "discriminator, which "
-    "turns from a flat line into a cliff. Right: the value of the game, and its "
-    "slope, which is "
-    "all that the saturating generator feels.",
     alt="Two bell curves that move apart while the discriminator between them "
     "becomes a step. A "
     "point climbs a curve from minus 1.39 to zero and stays there; the printed "
@@ -2102,7 +2090,7 @@ for name in histories:
         protocol=f"share within 3 std of a mode after the last step; {protocol}",
     )
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Samples (blue) of the first of the generators, fixed seed, not chosen; grey: the modes. Left: without a cure, the samples hunt around the ring. Middle: equal learning rates. Right: feature matching.", "name": "fig-js-ring-film"}}
 
 
 def ring_frame(k):
@@ -2129,11 +2117,6 @@ film_steps = [0, 1, 2, 4, 6, 8, 11, 14, 18, 22, 26, 30, 34, 39]
 plotting.film(
     map(ring_frame, film_steps),
     labels=[f"step {looked_at[k]}" for k in film_steps],
-    caption="Samples (blue) of the first of the generators, fixed seed, "
-    "not chosen; grey: "
-    "the modes. Left: without a cure, the samples hunt around the ring. Middle: "
-    "equal learning "
-    "rates. Right: feature matching.",
     alt="Three square plots with eight grey discs on a circle. On the left the "
     "blue samples form "
     "a few threads that jump between discs; in the middle they gather on all "

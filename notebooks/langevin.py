@@ -441,12 +441,12 @@ checks.unbiased(
 r"""
 Now the wells.
 All particles start at one point, in the smallest well.
-Watch two times in the film.
+Watch two times in {numref}`fig-lan-film`.
 Within about one unit the cloud fills its well; the shares of the wells need more than ten times as long to settle.
 """
 
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "500 particles of the unadjusted Langevin algorithm with step size 0.01, and the share of each well, which weigh 50 %, 30 % and 20 %. The time between pictures grows from 0.05 to 2.6 units.", "name": "fig-lan-film"}}
 def frame(x):
     """One picture of the film: particles, and the share of each well."""
     fig, ax = plt.subplots(figsize=(4.6, 4.6), dpi=80)
@@ -478,9 +478,6 @@ plotting.film(
     "wells. They spread in that well within a few frames. Over the following frames "
     "more and more of them appear in the two lower wells, until about half are at the "
     "lower left, three in ten at the lower right and two in ten above.",
-    caption="500 particles of the unadjusted Langevin algorithm with step size 0.01, "
-    "and the share of each well, which weigh 50 %, 30 % and 20 %. The time between "
-    "pictures grows from 0.05 to 2.6 units.",
     width=460,
 )
 

@@ -46,6 +46,7 @@ from itertools import islice, pairwise
 
 import dgm
 from dgm import checks, plotting
+from dgm.checkpoints import resumed
 from dgm.models.mixture import GaussianMixture
 from dgm.samplers import langevin, score_of
 
@@ -1030,10 +1031,22 @@ def dsm_loss(score, x, std, noise):
     return 0.5 * (std * score(x + std * noise, std) + noise).square().sum(1)
 
 
-def train(network, loss_of, data, stds, num_steps, *, batch_size=512, rate=2e-3):
+# %%
+def train(
+    network,
+    loss_of,
+    data,
+    stds,
+    num_steps,
+    *,
+    batch_size=512,
+    rate=2e-3,
+    optimiser=None,
+    done=0,
+):
     """Yields the mean loss of each batch; the rate falls to zero."""
-    optimiser = torch.optim.Adam(network.parameters(), lr=rate)
-    for step in range(num_steps):
+    optimiser = optimiser or torch.optim.Adam(network.parameters())
+    for step in range(done, num_steps):
         optimiser.param_groups[0]["lr"] = rate * (1 - step / num_steps)
         rows = torch.randint(len(data), (batch_size,), device=data.device)
         scale = torch.randint(len(stds), (batch_size, 1), device=data.device)
@@ -1116,11 +1129,22 @@ def exact_score(x, std):
     return mixture.diffused(1.0, float(std)).score(x)
 
 
-def trained(stds, num_steps, loss_of=dsm_loss):
+# %%
+def trained(stds, num_steps, loss_of=dsm_loss, checkpoints=None):
     network = ScoreNetwork(2).to(run.device, torch.float32)
     scales = torch.tensor(stds, device=run.device, dtype=torch.float32)
-    steps = train(network, loss_of, data, scales, num_steps)
-    losses = list(dgm.progress(steps, "score network", total=num_steps))
+    settings, losses = dict(optimiser=torch.optim.Adam(network.parameters())), []
+    steps = resumed(
+        checkpoints,
+        "score network",
+        num_steps,
+        dict(network=network, losses=losses, **settings),
+        lambda done: train(
+            network, loss_of, data, scales, num_steps, done=done, **settings
+        ),
+    )
+    for loss in steps:
+        losses.append(loss)
     return network.requires_grad_(False), losses
 
 
@@ -1835,7 +1859,7 @@ The network and the loop are those of above, with ten scales in the list and the
 """
 
 # %%
-network, losses = trained(STDS, P.num_steps)
+network, losses = trained(STDS, P.num_steps, checkpoints=run.checkpoints("scales"))
 floor = sum(weighted_floor(std) for std in STDS) / NUM_SCALES
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Loss of the noise-conditional network during training, means over blocks of steps. Dashed: the floor, known here because the exact scores are.", "name": "fig-sm-training"}, "image": {"alt": "A curve that falls steeply at first and then runs along a dashed horizontal line, fluctuating closely around it."}}
@@ -2101,11 +2125,11 @@ Below $\sigma = 1.5$ hardly anything crosses any more: the share changes by less
 What comes out is a sample of $p_{0.4}$, not of $p$.
 The variance of $x_2$ ends at 1.178, where $p$ has 1 and $p_{0.4}$ has 1.16: the finite step makes it 1.168, and the rest is left over from the scale before.
 A last step by {eq}`eq-sm-tweedie` would make it too small, 0.875.
-The film shows the particles of this run, not chosen, at the end of each scale.
+{numref}`fig-sm-film` is a film of the particles of this run, not chosen, at the end of each scale.
 """
 
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Annealed Langevin with the learned score, from a uniform start to two clouds: a thousand of the particles at the end of each noise scale; the share on the left is over all of them. At the largest scale some lie outside the frame.", "name": "fig-sm-film"}}
 def frame(x):
     """One picture of the film: the first thousand particles."""
     fig, ax = plt.subplots(figsize=(5.6, 4.2), dpi=80)
@@ -2122,9 +2146,6 @@ plotting.film(
     alt="Points that fill a square become one broad cloud, which shrinks, parts into "
     "two round clouds side by side and sharpens; four fifths of the points end on the "
     "left.",
-    caption="Annealed Langevin with the learned score, from a uniform start to two "
-    "clouds: a thousand of the particles at the end of each noise scale; the share on "
-    "the left is over all of them. At the largest scale some lie outside the frame.",
     fps=2,
     width=480,
 )

@@ -50,6 +50,7 @@ from itertools import pairwise
 
 import dgm
 from dgm import checks, plotting, samplers
+from dgm.checkpoints import resumed
 from dgm.models.diffusion import alphas_cumprod_of, linear_betas
 from dgm.models.mixture import GaussianMixture
 from dgm.scores import divergence
@@ -720,7 +721,7 @@ Move the slider: the paths differ, their densities do not.
 """
 
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Twelve paths from t = 1 (right) to the data at t = 0 (left), from the same twelve starts, over the exact density. At lambda = 0 they are smooth and never cross; at lambda = 1 they have the law of the forward paths read backwards.", "name": "fig-ss-slider"}}
 def lambda_frame(lam):
     fig, ax = plt.subplots(figsize=(5.2, 3.4), dpi=80)
     heat_map(ax, lambda t: (vp.scale(t), vp.std(t)), times=81)
@@ -742,9 +743,6 @@ LAMS = LAMS if run.profile != "smoke" else LAMS[::5]
 plotting.slider(
     [f"lambda = {lam:g}" for lam in LAMS],
     map(lambda_frame, LAMS),
-    caption="Twelve paths from t = 1 (right) to the data at t = 0 (left), from the "
-    "same twelve starts, over the exact density. At lambda = 0 they are smooth and "
-    "never cross; at lambda = 1 they have the law of the forward paths read backwards.",
     alt="A density over time with two bands that merge to the right. For lambda = 0, "
     "twelve smooth lines fan from right to left into the two bands without crossing. "
     "With growing lambda the lines become rougher and cross, and still end in the "
@@ -1034,7 +1032,7 @@ _ = ax.legend(loc="lower left")
 r"""
 The order of a method pays at many calls.
 This mixture has a variance of the order of 1, so that Euler in $t$ does well; solvers made for images combine a higher order with the variables of {eq}`eq-ss-ddim`.
-The film shows what the plane looks like on the way.
+{numref}`fig-ss-film` is a film of the plane on the way.
 """
 
 # %%
@@ -1067,7 +1065,7 @@ def denoising(x, lam):
     )
 
 
-# %% tags=["plot", "hide-input"]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "400 points of eight Gaussians are noised (the same in both panels) and led back with the exact score. The colour is the angle at which a point stands at t = 1. On the way back the ODE keeps neighbours together and the colours in order; the reverse SDE mixes them.", "name": "fig-ss-film"}}
 def film_frame(sde_points, ode_points, colours):
     fig, axes = plt.subplots(1, 2, figsize=(5.6, 2.9), dpi=80)
     for ax, cloud in zip(axes, (sde_points, ode_points), strict=True):
@@ -1092,10 +1090,6 @@ plotting.film(
     (film_frame(*pair, colours) for pair in pairs),
     labels=[f"{label}, forwards" for label in there]
     + [f"{label}, backwards" for label in there[-2::-1]],
-    caption="400 points of eight Gaussians are noised (the same in both panels) and "
-    "led back with the exact score. The colour is the angle at which a point stands at "
-    "t = 1. On the way back the ODE keeps neighbours together and the colours in "
-    "order; the reverse SDE mixes them.",
     alt="Two panels. A ring of eight clouds of mixed colours dissolves into one round "
     "cloud, coloured around the circle. Then eight clouds form again: on the left with "
     "all colours mixed in each cloud, on the right with the colours in order around "
@@ -1667,7 +1661,7 @@ class Network(nn.Module):
 
 
 # %%
-def fit(task, draw, num_steps, seed, batch_size=512):
+def fit(name, task, draw, num_steps, seed, batch_size=512):
     """Network and losses; `task(x0, noise, t)` returns x_t and what to predict."""
     torch.manual_seed(run.seed + seed)
     network = Network().float()
@@ -1676,7 +1670,8 @@ def fit(task, draw, num_steps, seed, batch_size=512):
         optimiser, max_lr=4e-3, total_steps=num_steps
     )
     losses = []
-    for _ in dgm.progress(range(num_steps), "network"):
+    parts = dict(net=network, adam=optimiser, schedule=schedule, losses=losses)
+    for _ in resumed(run.checkpoints(name), f"network, {name}", num_steps, parts):
         x0, t = draw(batch_size), torch.rand(batch_size, 1).float()
         xt, target = task(x0, torch.randn_like(x0), t)
         loss = (network(xt, t) - target).square().sum(1).mean()
@@ -1704,7 +1699,8 @@ def draw_few(n):
 
 
 # Stopped early in every profile: more steps would bring it nearer to the spikes.
-small_set_network, _ = fit(noise_task, draw_few, min(P.training_steps, 2_500), seed=1)
+few_steps = min(P.training_steps, 2_500)
+small_set_network, _ = fit("60 points", noise_task, draw_few, few_steps, seed=1)
 
 # %% [markdown]
 r"""
@@ -2007,12 +2003,11 @@ checks.close(
 )
 
 # %%
-diffusion, _ = fit(noise_task, draw_ring, P.training_steps, seed=2)
+diffusion, _ = fit("VP", noise_task, draw_ring, P.training_steps, seed=2)
 matched, losses = {}, {}
 for name in ("circle", "straight"):
-    matched[name], losses[name] = fit(
-        velocity_task(PATHS[name]), draw_ring, P.training_steps, seed=3
-    )
+    task = velocity_task(PATHS[name])
+    matched[name], losses[name] = fit(name, task, draw_ring, P.training_steps, seed=3)
 flows = {"VP": flow_of_noise(diffusion), **matched}
 TEST = ring.sample(P.num_test)
 

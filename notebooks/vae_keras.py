@@ -717,14 +717,16 @@ We take six times that rate, reached by a linear warm-up over the first quarter 
 
 # %%
 class Curve(keras.callbacks.Callback):
-    """Rows (step, reconstruction, kl): means over the last `window` steps."""
+    """Rows [step, reconstruction, kl]: means over the last `window` steps."""
 
     def __init__(self, window):
         super().__init__()
-        self.window, self.rows, self.step = window, [], 0
+        self.window, self.rows, self.done, self.step = window, [], 0, 0
 
     def on_train_begin(self, logs=None):
-        self.shown = dgm.progress(range(self.params["epochs"]), "VAE, epochs")
+        total, self.step = self.params["epochs"], self.done * self.params["steps"]
+        left = range(self.done, total)
+        self.shown = dgm.progress(left, "VAE, epochs", total=total, done=self.done)
 
     def on_train_end(self, logs=None):
         next(self.shown, None)
@@ -738,7 +740,8 @@ class Curve(keras.callbacks.Callback):
         if (batch + 1) % self.window == 0:
             means = np.array([float(logs[name]) for name in ("reconstruction", "kl")])
             sums = (batch + 1) * means
-            self.rows.append([self.step, *(sums - self.sums) / self.window])
+            new = (sums - self.sums) / self.window
+            self.rows.append([self.step, *new.tolist()])
             self.sums = sums
 
 
@@ -752,6 +755,7 @@ def warm_up_and_cosine(rate, num_steps):
 
 # %%
 def train(
+    name,
     x,
     seed,
     *,
@@ -770,8 +774,21 @@ def train(
     schedule = rate if constant else warm_up_and_cosine(rate, num_steps)
     vae.compile(keras.optimizers.Adam(schedule), jit_compile=jit)
     curve = Curve(window=4 if run.profile == "smoke" else 20)
-    options = dict(batch_size=batch_size, epochs=epochs, verbose=0)
-    vae.fit(x, callbacks=[curve], **options)
+    callbacks, checkpoints = [curve], run.checkpoints(name)
+    if checkpoints:  # in the profile `full`
+        vae.optimizer.build(vae.trainable_variables)
+        numbers = vae.sampling.numbers.state
+        variables = [*vae.weights, *vae.optimizer.variables, numbers]
+        parts = {str(i): variable for i, variable in enumerate(variables)}
+        parts["rows"] = curve.rows
+        curve.done = checkpoints.restore(parts)
+        callbacks.append(
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, _: checkpoints.keep(epoch + 1, parts)
+            )
+        )
+    options = dict(batch_size=batch_size, epochs=epochs, initial_epoch=curve.done)
+    vae.fit(x, callbacks=callbacks, verbose=0, **options)
     return vae, np.array(curve.rows)
 
 
@@ -793,6 +810,7 @@ checks.close("their steps", rows[:, 0], np.arange(2, 25, 2))
 
 # %%
 vae, curve = train(
+    "vae",
     x_train,
     run.seed,
     epochs=P.epochs,
@@ -1236,17 +1254,16 @@ _ = plotting.image_grid(both, columns=9, ax=ax)
 
 # %% [markdown]
 r"""
-The film walks once around the prior, on the circle with radius 1.5.
+The film of {numref}`fig-vk-film` walks once around the prior, on the circle with radius 1.5.
 """
 
-# %% tags=["plot"]
+# %% tags=["plot"] mystnb={"figure": {"caption": "The decoder along the circle of radius 1.5 around the origin. Where the circle crosses the region without codes the pictures fall apart.", "name": "fig-vk-film"}}
 angles = np.arange(0, 360, 10)
 turn = np.radians(angles)
 walk = decode(1.5 * np.stack([np.cos(turn), np.sin(turn)], 1))
 plotting.film(
     walk,
     labels=[f"{angle} degrees" for angle in angles],
-    caption="The decoder along the circle of radius 1.5 around the origin. Where the circle crosses the region without codes the pictures fall apart.",
     alt="A digit that changes its shape, through several kinds of digits and some broken shapes, and returns.",
     width=380,
 )
@@ -1452,6 +1469,7 @@ checks.gradient(
 
 # %%
 collapsed, _ = train(
+    "collapsed",
     x_train[: P.failure_images],
     run.seed,
     epochs=P.failure_epochs,

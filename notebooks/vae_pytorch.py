@@ -261,8 +261,8 @@ def fit(name, model, loss, num_images, epochs, **settings):
         run.checkpoints(name),
         f"{name}, epochs",
         epochs,
-        lambda done: train(model, loss, num_images, epochs, done=done, **settings),
         dict(model=model, optimiser=optimiser, history=history),
+        lambda done: train(model, loss, num_images, epochs, done=done, **settings),
     )
     for mean_loss in steps:
         history.append(mean_loss)

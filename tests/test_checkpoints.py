@@ -42,7 +42,7 @@ class Training:
 
     def run(self, checkpoints, stop=math.inf, every=0.0):
         """Train; as if by Ctrl-C, stop while step number `stop` is looked at."""
-        for step, loss in resumed(checkpoints, "test", NUM_STEPS, self.steps, self.parts(), every=every):
+        for step, loss in resumed(checkpoints, "test", NUM_STEPS, self.parts(), self.steps, every=every):
             if step == stop:
                 raise KeyboardInterrupt
             self.losses[step] = loss
@@ -180,6 +180,62 @@ def test_every_kind_of_state_comes_back(checkpoints):
     assert found[7][:5] == [None, True, 2, 0.1, "x"]
     assert found[7][5][0].dtype == np.float32
     assert found["e"] == {}
+
+
+def test_a_number_of_any_shape_keeps_it(checkpoints):
+    state = {"scalar": np.array(3, np.int64), "columns": np.arange(6.0).reshape(2, 3).T}
+    checkpoints.save(1, state)
+    found = checkpoints.latest()[1]
+    assert found["scalar"].shape == ()
+    assert np.array_equal(found["columns"], state["columns"])
+
+
+def test_a_loop_without_steps_of_its_own_gets_the_numbers_that_are_left(checkpoints):
+    def train(stop):
+        seen = []
+        for step in resumed(checkpoints, "test", 5, {"seen": seen}, every=0.0):
+            if step == stop:
+                raise KeyboardInterrupt
+            seen.append(step)
+        return seen
+
+    with pytest.raises(KeyboardInterrupt):
+        train(3)
+    assert train(None) == [0, 1, 2, 3, 4]
+
+
+class Fit:
+    """A model of Keras in `fit`, with what its trainings are restored from."""
+
+    def __init__(self):
+        import keras
+
+        keras.utils.set_random_seed(5)
+        self.keras, noise = keras, keras.layers.GaussianNoise(0.1, seed=6)
+        self.model = keras.Sequential([keras.Input((3,)), noise, keras.layers.Dense(2)])
+        self.model.compile(keras.optimizers.Adam(0.1), "mse")
+        self.model.optimizer.build(self.model.trainable_variables)
+        numbers = noise.seed_generator.state
+        variables = [*self.model.weights, *self.model.optimizer.variables, numbers]
+        self.parts = {str(i): variable for i, variable in enumerate(variables)}
+
+    def train(self, checkpoints, epochs):
+        x = np.random.default_rng(7).normal(size=(64, 3)).astype(np.float32)
+        keep = self.keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, _: checkpoints.keep(epoch + 1, self.parts)
+        )
+        done = checkpoints.restore(self.parts)
+        settings = {"shuffle": False, "verbose": 0, "callbacks": [keep]}
+        self.model.fit(x, x[:, :2], initial_epoch=done, epochs=epochs, **settings)
+        return self.model.get_weights()
+
+
+def test_a_training_of_keras_goes_on(tmp_path):
+    expected = Fit().train(Checkpoints(tmp_path / "whole", "fit", {}), 4)
+    interrupted = Checkpoints(tmp_path / "interrupted", "fit", {})
+    Fit().train(interrupted, 2)
+    for found, value in zip(Fit().train(interrupted, 4), expected, strict=True):
+        assert np.array_equal(found, value)
 
 
 def test_what_cannot_be_kept_is_named(checkpoints):

@@ -122,7 +122,7 @@ def test_a_figure_that_echoes_its_last_value(copy):
 
 
 def test_a_film_without_caption(copy):
-    replace(copy / "notebooks" / "rbm.py", '    caption="', '    labels_of="')
+    replace(copy / "notebooks" / "vae_keras.py", '"caption": "The decoder along the circle', '"words": "The decoder')
     assert guards.figures_without_words(copy)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -113,8 +114,15 @@ def in_order(app: Sphinx, env: Any, docnames: list[str]) -> None:
     docnames.sort(key=lambda name: places.get(name, len(places)))
 
 
+def tools_digest(root: Path = ROOT) -> str:
+    """Hash of the programs that take part in the writing of a page."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted((root / "tools").glob("*.py")))).hexdigest()
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive and the label."""
+    # Sphinx compares settings with those of the last build: with other tools it writes every page anew.
+    app.add_config_value("dgm_tools", tools_digest(), "env")
     app.add_directive("results", Results)
     app.connect("env-before-read-docs", in_order)
     app.connect("html-page-context", label_page, priority=900)

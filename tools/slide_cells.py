@@ -226,16 +226,17 @@ def code(deck: Deck, cell: NotebookNode, translator: OnSlides) -> None:
 
 
 def show(deck: Deck, cell: NotebookNode, output: NotebookNode, translator: OnSlides) -> None:
-    """A picture with its caption, or a film, which brings its own."""
+    """A picture or a film with its caption."""
+    figure = figure_of(cell) or {}
+    caption = translator._under(figure.get("name"), figure["caption"]) if figure else ""
     if "image/png" not in output.data:
         film = new_code_cell(outputs=[output], metadata={"tags": ["remove_input"]})
         deck.add(film, 500)
+        deck.slides[-1].cells.append(new_markdown_cell(caption))
         return
-    figure = figure_of(cell) or {}
     alt = escape(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
     data = output.data["image/png"].replace("\n", "")
     image = f'<div class="dgm-picture"><img src="data:image/png;base64,{data}" alt="{alt}"></div>'
-    caption = translator._under(figure.get("name"), figure["caption"]) if figure else ""
     deck.add(new_markdown_cell(f"{image}\n\n{caption}"), 500)
 
 

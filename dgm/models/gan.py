@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 __all__ = [
+    "adams",
     "discriminator_loss",
     "generator_loss",
     "make_discriminator",
@@ -158,6 +159,11 @@ def step_by_hand(
     return torch.cat([losses, probs.mean((1, 2))])
 
 
+def adams(*networks: nn.Module) -> list[torch.optim.Optimizer]:
+    """Adam for each network, at its usual rate of 1e-3."""
+    return [torch.optim.Adam(network.parameters(), lr=1e-3, fused=True) for network in networks]
+
+
 def train(
     generator: nn.Module,
     discriminator: nn.Module,
@@ -168,8 +174,9 @@ def train(
     batch_size: int = 64,
     average: AveragedModel | None = None,
     one_step: Callable[..., Tensor] = step,
+    optimisers: list[torch.optim.Optimizer] | None = None,
 ) -> Iterator[list[float]]:
-    """Adam at 1e-3 for both; after each epoch yields the means of what `step` returns.
+    """Train both networks; after each epoch yields the means of what `step` returns.
 
     Args:
         generator: and
@@ -180,8 +187,9 @@ def train(
         batch_size: of real images, and of fakes for each network.
         average: of the generator, updated after each step; it takes no part in the training.
         one_step: `step`, or `step_by_hand`.
+        optimisers: of the generator and of the discriminator; new ones of `adams` without them.
     """
-    optimisers = [torch.optim.Adam(network.parameters(), lr=1e-3, fused=True) for network in (generator, discriminator)]
+    optimisers = optimisers or adams(generator, discriminator)
     num_batches = len(images) // batch_size
     for _ in range(epochs):
         order = torch.randperm(len(images), device=images.device)

@@ -4,7 +4,7 @@ import pytest
 
 from browser import page_names
 
-FILMS = "figure.dgm-film"
+FILMS = ".dgm-film"
 
 
 def test_search_finds_a_lecture(reader):

@@ -712,7 +712,36 @@ r"""
 The published run has the constant rate $10^{-3}$ for 30 epochs.
 We take six times that rate, reached by a linear warm-up over the first quarter of the steps and brought down to zero by a cosine, and a few epochs then do most of the work; the profile `full` of this lecture has the published settings.
 `fit` reports means since the beginning of the epoch; `Curve` turns them into means over windows of some steps.
+
+```{margin}
+**A common mistake:** to count on `fit` for a new order of the images in each epoch.
+With TensorFlow, and once a seed has been set, every epoch brings the same batches.
+```
+
+`fit` also shuffles the images, and a check below says how: since we have set a seed, the order is drawn once and used in every epoch.
+We leave it as it is; a loop of one's own can shuffle anew, as in [the RBM in Keras](rbm_keras.ipynb).
 """
+
+
+# %% tags=["check"]
+class Batches(keras.Model):
+    def train_step(self, x):
+        return {"sum": ops.sum(x)}
+
+
+if backend == "tensorflow":
+    model, sums = Batches(), []
+    model.compile(keras.optimizers.SGD(1.0), jit_compile=jit)
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: sums.append(float(logs["sum"]))
+    )
+    powers = 2.0 ** np.arange(16, dtype=np.float32)[:, None]  # a sum tells which
+    model.fit(powers, batch_size=2, epochs=3, callbacks=[watch], verbose=0)
+    first, *later = np.reshape(sums, (3, 8))
+    checks.close("the first epoch takes each image once", first.sum(), 2**16 - 1)
+    in_order = powers.reshape(8, 2).sum(1)
+    checks.at_least("and shuffles: batches out of place", (first != in_order).sum(), 1)
+    checks.close("the other epochs repeat its batches", later, [first, first])
 
 
 # %%

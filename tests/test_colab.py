@@ -86,6 +86,16 @@ def test_a_solution_is_folded_over_cells(translator):
     assert "cellView" not in cell.metadata
 
 
+def test_a_picture_keeps_its_caption_and_its_alternative_text(translator):
+    figure = {"figure": {"caption": "A *grid*.", "name": "fig-here"}, "image": {"alt": "Ones < sevens."}}
+    _, under = colab.code(new_code_cell("draw()", metadata={"mystnb": figure}), translator)
+    assert under.source.startswith("**Fig. 7.** A *grid*.\n\n<details>")
+    assert "Ones &lt; sevens." in under.source
+    del figure["image"]  # a film has its text inside
+    _, under = colab.code(new_code_cell("film()", metadata={"mystnb": figure}), translator)
+    assert under.source == "**Fig. 7.** A *grid*."
+
+
 @pytest.mark.parametrize(
     "myst",
     [

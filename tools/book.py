@@ -103,6 +103,7 @@ def render(source: Path, build: Path, settings: dict[str, str]) -> None:
     for name, value in settings.items():
         command += ["-D", f"{name}={value}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tools"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3"}  # else TensorFlow says in red that there is no GPU
     build.mkdir(parents=True, exist_ok=True)
     (build / UNFINISHED).touch()
     status = run_alone([*command, str(source), str(build / "html")], environment)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,20 @@ def open_clean_notebook(app: Sphinx, pagename: str, templatename: str, context: 
     buttons[0]["url"] = colab_address(lecture)
 
 
+def say_what_runs(app: Sphinx, docname: str, source: list[str]) -> None:
+    """One line for each lecture that is read, and so run if it must be: a build takes minutes."""
+    names = lectures()
+    if (lecture := docname.removeprefix("notebooks/")) in names:
+        print(f"{names.index(lecture) + 1:2} of {len(names)}  {lecture:24}", end="", flush=True)
+        app.dgm_started = time.monotonic()
+
+
+def say_how_long(app: Sphinx, doctree: nodes.document) -> None:
+    """The end of that line; outputs that were kept take a moment."""
+    if app.env.docname.removeprefix("notebooks/") in lectures():
+        print(f"{time.monotonic() - app.dgm_started:4.0f} s", flush=True)
+
+
 def in_order(app: Sphinx, env: Any, docnames: list[str]) -> None:
     """Read, and so run, the lectures in the order of the book: later ones quote the numbers of earlier ones."""
     places = {f"notebooks/{name}": i for i, name in enumerate(lectures())}
@@ -125,6 +140,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("dgm_tools", tools_digest(), "env")
     app.add_directive("results", Results)
     app.connect("env-before-read-docs", in_order)
+    app.connect("source-read", say_what_runs)
+    app.connect("doctree-read", say_how_long)
     app.connect("html-page-context", label_page, priority=900)
     app.connect("html-page-context", open_clean_notebook, priority=900)  # after the theme has made its buttons
     return {"parallel_read_safe": True, "parallel_write_safe": True}

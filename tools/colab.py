@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from html import escape
 from pathlib import Path
 
 import jupytext
@@ -55,8 +56,9 @@ def at_tag(source: str) -> str:
 
 
 def code(cell: NotebookNode, translator: Translator) -> list[NotebookNode]:
-    """A code cell, folded where the book folds it, and the caption of its picture."""
+    """A code cell, folded where the book folds it, and the caption of its picture, with what is to be seen in words."""
     tags, figure = set(cell.metadata.get("tags", [])), figure_of(cell)
+    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
     name = figure.get("name") if figure else None
     if "bootstrap" in tags:
         cell.source = at_tag(cell.source)
@@ -66,7 +68,12 @@ def code(cell: NotebookNode, translator: Translator) -> list[NotebookNode]:
         fold(cell, f"Code of {translator.targets[name].words}" if name else "Code")
     for key in ("mystnb", "lines_to_next_cell"):
         cell.metadata.pop(key, None)
-    return [cell, new_markdown_cell(translator.caption(name, figure["caption"]))] if figure else [cell]
+    if not figure:
+        return [cell]
+    caption = translator.caption(name, figure["caption"])
+    if alt:  # a picture that a kernel draws has no place for it
+        caption += f"\n\n<details><summary>The picture in words</summary>{escape(alt)}</details>"
+    return [cell, new_markdown_cell(caption)]
 
 
 def cited(cells: list[NotebookNode]) -> list[str]:

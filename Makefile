@@ -22,6 +22,7 @@ $(INSTALLED): requirements.txt pyproject.toml | ready
 	@$(or $(PYTHON),python3) tools/preflight.py setup
 	@if test -e $@; then rm $@; else $(PYTHON) -m venv --clear .venv; fi
 	@$(BIN)/python tools/preflight.py index
+	@echo "installing what the book needs into .venv: some minutes, most of them for torch"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
 		-r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def fetch(path: Path, digest: str, urls: list[str], *, timeout: float) -> None:
     import requests
 
     pooch.get_logger().setLevel("WARNING")  # a lecture prints its own one line
-    reasons = []
+    reasons, new = [], [folder for folder in path.parents if not folder.exists()]
     for url in urls:
         answers = []  # pooch leaves them open where it fails
         keep = {"response": lambda answer, answers=answers, **_: answers.append(answer)}
@@ -63,5 +64,8 @@ def fetch(path: Path, digest: str, urls: list[str], *, timeout: float) -> None:
         finally:
             for answer in answers:
                 answer.close()
+    for folder in new:  # an attempt that brought nothing leaves nothing
+        with contextlib.suppress(OSError):
+            folder.rmdir()
     advice = f"Put MNIST's four .gz files into {path.parent}, or set DGM_DATA to a folder that has them in MNIST/raw."
     raise MirrorsFailed("\n".join([f"No mirror gave {path.name}.  {advice}", *reasons]))

@@ -27,15 +27,17 @@ def profile_name(default: str = "quick") -> str:
 
 
 def build_folder() -> Path:
-    """Folder of everything that is built: `DGM_BUILD`, else `_build` of the book, else `_build` here.
+    """Where runs keep what they make: `DGM_BUILD`, else `_build/alone` of the book, else `_build/alone` here.
 
-    The book is the nearest folder upwards that holds `_toc.yml`; in Colab there is none.
+    `make` sets `DGM_BUILD` to `_build`: a lecture that somebody runs alone, perhaps with other parameters, must not
+    change the numbers of the book.  The book is the nearest folder upwards that holds `_toc.yml`; in Colab there is
+    none.
     """
     if named := os.environ.get("DGM_BUILD"):
         return Path(named)
     here = Path.cwd()
     book = next((folder for folder in (here, *here.parents) if (folder / "_toc.yml").is_file()), here)
-    return book / "_build"
+    return book / "_build" / "alone"
 
 
 def seed_everything(seed: int) -> None:

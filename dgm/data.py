@@ -105,9 +105,13 @@ def fetch_mnist(folder: str | Path | None = None, *, mirrors: tuple[str, ...] = 
 
     Raises:
         MirrorsFailed: no mirror gave the right file; the message has each one's reason.
-        DataError: the folder can't be written to.
+        DataError: the folder can't be written to, or is `MNIST` or `MNIST/raw` itself.
     """
-    raw = Path(folder or data_folder()).expanduser() / "MNIST" / "raw"
+    folder = Path(folder or data_folder()).expanduser()
+    raw = folder / "MNIST" / "raw"
+    for inner, above in ((folder, folder.parent.parent), (folder / "raw", folder.parent)):
+        if inner.parts[-2:] == ("MNIST", "raw") and all((inner / name).is_file() for name in FILES):
+            raise DataError(f"expected a folder that has the data in MNIST/raw, got {folder}: set DGM_DATA to {above}")
     for name, digest in FILES.items():
         if sha256(raw / name) != digest:
             fetch(raw / name, digest, [mirror + name for mirror in mirrors], timeout=timeout)

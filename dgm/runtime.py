@@ -199,7 +199,7 @@ def start(
         seed: of every generator.
 
     Raises:
-        ValueError: an unknown profile or data set, or a parameter without a value for each profile.
+        ValueError: an unknown profile or data set, or a parameter without a value of one kind for each profile.
     """
     profile = profile_name()
     if data not in (None, "mnist"):
@@ -207,6 +207,9 @@ def start(
     for name, values in (parameters or {}).items():
         if not isinstance(values, tuple) or len(values) != len(PROFILES):
             raise ValueError(f"parameters, {name}: expected a tuple for {', '.join(PROFILES)}, got {values!r}")
+        kinds = {"number" if isinstance(v, int | float) else type(v).__name__ for v in values if v is not None}
+        if len(kinds) > 1:
+            raise ValueError(f"parameters, {name}: expected three values of one kind, got {values!r}")
     threads = set_threads()
     device, hardware = find_device()
     seed_everything(seed)
@@ -228,14 +231,18 @@ def start(
 def recorded(lecture: str, profile: str | None = None) -> dict[str, dict[str, Any]]:
     """What a lecture has recorded: its metrics by name, as in the results file; nothing unless it ran to its end.
 
+    To a lecture that runs alone the numbers of another one that did come first, then those of the book.
+
     Args:
         lecture: its name, as in `notebooks/`.
         profile: of that run; default the present one.
     """
-    path = build_folder() / (profile or profile_name()) / "results" / f"{lecture}.json"
-    if not path.is_file():
-        return {}
-    report = json.loads(path.read_text())
-    if not report.get("finished", True):  # it runs at this moment, or was stopped
-        return {}
-    return {metric["name"]: metric for metric in report["metrics"]}
+    folders = [build_folder()]
+    if not os.environ.get("DGM_BUILD"):
+        folders.append(build_folder().parent)
+    for folder in folders:
+        path = folder / (profile or profile_name()) / "results" / f"{lecture}.json"
+        report = json.loads(path.read_text()) if path.is_file() else {"finished": False}
+        if report.get("finished", True):  # else it runs at this moment, or was stopped
+            return {metric["name"]: metric for metric in report["metrics"]}
+    return {}

@@ -27,7 +27,7 @@ At the end of this lecture you will be able to
 
 - **You need** Gaussian integrals, gradients, a little about Markov chains; [Boltzmann machines](boltzmann_machines.ipynb) for the two phases.
 - **Sources:** {cite:t}`metropolis1953`, {cite:t}`hastings1970`, {cite:t}`roberts1996`, {cite:t}`welling2011`; {cite:t}`haenggi1990` for the physics of crossing a barrier.
-- **Time:** a page to read in an hour; it computes for less than a minute on two cores.
+- **Time:** a page to read in an hour; it computes for less than a minute on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]
@@ -1767,6 +1767,7 @@ def check_batch(answer):
     for other in ({}, dict(eta=2e-4), dict(N=3_000, excess=0.5)):
         now = case | other
         n, allowed = answer(**now), (1 + now["excess"]) / now["lam"]
+        checks.true("a whole number is found", n is not None and n == int(n))
         checks.at_most(f"variance with n = {n}", variance(n, **now), allowed)
         if n > 1:
             checks.at_least(f"with n = {n - 1}", variance(n - 1, **now), allowed)
@@ -1827,6 +1828,12 @@ def check_passages(answer):
     for b in (1.5, 2.0):
         times = answer(b, 0.1, P.num_passages)
         checks.unbiased(f"b = {b}: mean time", times, passage_time_of_chain(b, 0.1))
+    # A low barrier is crossed at once by many: their time is one step.
+    start = torch.tensor(-0.1)
+    drift = start + 0.1 * two_wells_score(start, 0.1)
+    at_once = torch.as_tensor(answer(0.1, 0.1, P.num_passages)) < 0.15
+    share = torch.special.ndtr(drift / math.sqrt(0.2))
+    checks.unbiased("b = 0.1: share with the time of one step", 1.0 * at_once, share)
     return print("right")
 
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config  # torch does it late, and fails where a test has replaced `torch.cuda` by then
 
 import dgm
 from dgm import data

@@ -72,7 +72,8 @@ def test_numbers_have_the_digits_that_their_error_allows(value, error, text):
 
 
 def test_the_table_shows_every_number_with_its_protocol_and_hardware(tmp_path):
-    metric = {"name": "bound", "value": -1.5, "unit": "nats", "protocol": "a | b", "standard_error": None}
+    metric = {"name": "bound_in_nats", "value": -1.5, "unit": "nats", "standard_error": None}
+    metric["protocol"] = "a | b, <F> & more"
     report = {
         "lecture": "rbm",
         "profile": "quick",
@@ -86,7 +87,8 @@ def test_the_table_shows_every_number_with_its_protocol_and_hardware(tmp_path):
     (tmp_path / "rbm.json").write_text(json.dumps(report))
     text = "\n".join(results_markdown([tmp_path / "rbm.json", tmp_path / "missing.json"]))
     for part in (
-        "`bound`",
+        "<code>bound&#95;<wbr>in&#95;<wbr>nats</code>",
+        "&lt;F&gt; &amp; more",
         "-1.5",
         "| -2 |",
         "A paper",

@@ -171,6 +171,21 @@ except data.DataError as error:
 
 
 @pytest.mark.usefixtures("files")
+def test_an_attempt_that_brought_nothing_leaves_no_folder(mirror, tmp_path):
+    with pytest.raises(MirrorsFailed):
+        data.fetch_mnist(tmp_path / "a" / "b", mirrors=(mirror.url("404"),), timeout=TIMEOUT)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["MNIST", "MNIST/raw"])
+def test_a_folder_too_deep_is_named(part, files, mirror, tmp_path):
+    lay(files, tmp_path)
+    with pytest.raises(DataError, match=rf"in MNIST/raw, got {tmp_path / part}: set DGM_DATA to {tmp_path}$"):
+        data.fetch_mnist(tmp_path / part, mirrors=(mirror.url("good"),))
+    assert mirror.asked == []
+
+
+@pytest.mark.usefixtures("files")
 def test_folder_below_a_file(mirror, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(DataError, match=r"can't write .* set DGM_DATA to a folder that can be written to"):

@@ -40,6 +40,11 @@ def test_an_image_without_alternative_text(book, body):
     assert any("alternative text" in problem for problem in problems(book(body), ["rbm"], "quick"))
 
 
+def test_a_warning_in_an_output(book):
+    body = '<div class="output stderr highlight-myst-ansi notranslate"><pre>UserWarning: tight</pre></div>'
+    assert any("standard error" in problem for problem in problems(book(body), ["rbm"], "quick"))
+
+
 def test_a_figure_without_caption(book):
     body = '<figure><img src="_images/1.png" alt="Digits."></figure>'
     assert any("caption" in problem for problem in problems(book(body), ["rbm"], "quick"))

@@ -65,6 +65,7 @@ def test_profile_and_parameters(profile, monkeypatch, build_folder):
     [
         ({"epochs": (1, 2)}, r"epochs: expected a tuple for smoke, quick, full, got \(1, 2\)"),
         ({"epochs": (1, 2, 3, 4)}, "epochs: expected a tuple"),
+        ({"epochs": (1, "2", 3)}, r"epochs: expected three values of one kind, got \(1, '2', 3\)"),
         ({"epochs": (1, 2, 3), "rate": 0.1}, "rate: expected a tuple for smoke, quick, full, got 0.1"),
     ],
 )
@@ -82,9 +83,26 @@ def test_build_folder_is_that_of_the_book(monkeypatch, tmp_path):
     monkeypatch.delenv("DGM_BUILD")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
-    assert runtime.build_folder() == tmp_path / "notebooks" / "_build"
+    assert runtime.build_folder() == tmp_path / "notebooks" / "_build" / "alone"
     (tmp_path / "_toc.yml").touch()
-    assert runtime.build_folder() == tmp_path / "_build"
+    assert runtime.build_folder() == tmp_path / "_build" / "alone"
+
+
+def test_a_run_alone_leaves_the_numbers_of_the_book(monkeypatch, tmp_path):
+    (tmp_path / "_toc.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    for build, answer in ((str(tmp_path / "_build"), 42.0), (None, 43.0)):
+        if build:
+            monkeypatch.setenv("DGM_BUILD", build)
+        else:
+            monkeypatch.delenv("DGM_BUILD")
+            assert runtime.recorded("x")["answer"]["value"] == 42  # those of the book, as long as there are no others
+        run = dgm.start("x")
+        run.record("answer", answer, unit="1", protocol="asked")
+        run.finish()
+    assert runtime.recorded("x")["answer"]["value"] == 43
+    monkeypatch.setenv("DGM_BUILD", str(tmp_path / "_build"))
+    assert runtime.recorded("x")["answer"]["value"] == 42
 
 
 def test_start_prints_one_line(capsys):

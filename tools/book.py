@@ -22,7 +22,7 @@ from pathlib import Path
 from jupyter_cache import get_cache
 
 from dgm.data import DataError, load_digits
-from dgm.runtime import profile_name
+from dgm.runtime import profile_name, recorded
 
 import preflight
 import sync
@@ -142,7 +142,7 @@ def main() -> int:
         profile = profile_name()
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    print(f"building the profile {profile}; the first build gets MNIST and runs every lecture, which takes minutes")
+    print(f"building the profile {profile}: a lecture whose outputs are still good does not run again")
     digits = load_digits()
     if digits.warning:
         print(digits.warning)
@@ -154,7 +154,7 @@ def main() -> int:
             shutil.rmtree(stale_folder, ignore_errors=True)
     mend(build, cache)
     for lecture in lectures():
-        if not (results / f"{lecture}.json").is_file():
+        if not recorded(lecture, profile):
             forget(build, cache, lecture)
     sources = digests()
     forget_edited(build, sources)

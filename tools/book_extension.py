@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def number(value: float | None, error: float | None = None) -> str:
     return f"{value:.6g}"
 
 
+def name_of(metric: dict[str, Any]) -> str:
+    """The name of a number as code that may be broken after an underscore: a phone has no room for it."""
+    return f"<code>{metric['name'].replace('_', '&#95;<wbr>')}</code>"
+
+
 def results_markdown(paths: list[Path]) -> list[str]:
     """One section a lecture: a table of its numbers, their protocols, and what ran on which hardware."""
     lines: list[str] = []
@@ -51,11 +57,12 @@ def results_markdown(paths: list[Path]) -> list[str]:
         lines += ["| number | here | published | unit |", "|:--|--:|--:|:--|"]
         for metric in report["metrics"]:
             here, published = number(metric["value"], metric["standard_error"]), number(metric["published"])
-            lines.append(f"| `{metric['name']}` | {here} | {published} | {metric['unit']} |")
+            lines.append(f"| {name_of(metric)} | {here} | {published} | {metric['unit']} |")
         lines += ["", ":::{dropdown} Protocols and sources"]
         for metric in report["metrics"]:
             published = f" Published: {metric['source']}." if metric["source"] else ""
-            lines.append(f"- `{metric['name']}`: {metric['protocol']}.{published}")
+            # Some protocols write a mean as <x>, which a browser would take for a tag.
+            lines.append(f"- {name_of(metric)}: {escape(metric['protocol'] + '.' + published, quote=False)}")
         lines += [":::", ""]
         versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
         lines += [

@@ -64,7 +64,7 @@ def times_markdown(profile: str) -> list[str]:
     lines = [f"This build: {machines}.", "", f"| lecture | {profile} | full | full on |", "|:--|--:|--:|:--|"]
     for name, report in here.items():
         full = seconds_of(name, "full")
-        cells = (duration(report.get("seconds")), duration(full.get("seconds")), full.get("device", ""))
+        cells = (duration(report.get("seconds")), duration(full.get("seconds")), full.get("device", "not recorded"))
         lines.append(f"| [{title(name)}](/notebooks/{name}.ipynb) | " + " | ".join(cells) + " |")
     total = sum(report.get("seconds", 0) for report in here.values())
     return [*lines, f"| all, one after the other | {duration(total)} | | |"]

@@ -98,6 +98,8 @@ def problems_of_page(path: Path, profile: str) -> list[str]:
         # Without a text of its own an image gets its address, a hash, as alternative text.
         if not alt or alt == source or re.search(r"_images/|\.(png|svg|jpe?g)$", alt):
             found.append(f"an image without alternative text: {source[:80]}")
+    if 'class="output stderr' in path.read_text():
+        found.append("a cell printed to its standard error, such as a warning")
     if page.figures_without_caption:
         found.append(f"{page.figures_without_caption} figure(s) without a caption")
     if page.meta.get("dgm-profile") != profile and not page.redirects:

@@ -14,7 +14,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-from repo import COLAB, ROOT, colab_address, lectures, repository, title
+from repo import COLAB, ROOT, colab_address, lectures, page_address, repository, title
 
 TABLE = re.compile(r"(<!-- lectures -->\n).*?(<!-- /lectures -->)", re.DOTALL)
 
@@ -55,7 +55,7 @@ def lecture_table(root: Path) -> str:
     rows = ["| | lecture | run it |", "|--:|:--|:--|"]
     for i, lecture in enumerate(lectures(root), 1):
         badge = f"[![Open in Colab](figures/colab.svg)]({colab_address(lecture, root)})"
-        rows.append(f"| {i} | [{title(lecture, root)}](notebooks/{lecture}.ipynb) | {badge} |")
+        rows.append(f"| {i} | [{title(lecture, root)}]({page_address(f'notebooks/{lecture}', root)}) | {badge} |")
     return "\n".join(rows) + "\n"
 
 

@@ -8,6 +8,7 @@ is in the speaker's notes.  Code that only checks, draws or installs is left out
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass, field
 from html import escape
 
@@ -122,6 +123,8 @@ def shown(pieces: list[tuple[str, str]], whole: bool = False) -> list[tuple[str,
             lines = sentences(text)
             claims = [line for line in lines if CLAIM.search(line)]
             leads = following in ("equation", "list", "table") and len(lines[-1]) < 200
+            if claims and claims[-1] == lines[-1] and not leads:  # it led to something that is not shown
+                claims[-1] = re.sub(r"[,:;]$", ".", claims[-1])
             text = "\n\n".join(dict.fromkeys(claims + lines[-1:] * leads))
         elif kind == "list" and not whole:
             text = items(text)
@@ -207,9 +210,9 @@ def code(deck: Deck, cell: NotebookNode, translator: OnSlides) -> None:
     if "check" in tags:
         names = OK.findall(printed)
         if names:
-            line = f"{len(names)} check{'s' * (len(names) > 1)} passed: {escape('; '.join(names))}"
-            line = line if len(line) < 170 else line[:167] + "..."
-            deck.slides[-1].cells.append(new_markdown_cell(f'<p class="dgm-checked">{_literal(line)}</p>'))
+            line = f"{len(names)} check{'s' * (len(names) > 1)} passed: {'; '.join(names)}"
+            line = _literal(escape(textwrap.shorten(line, 170, placeholder=" ...")))
+            deck.slides[-1].cells.append(new_markdown_cell(f'<p class="dgm-checked">{line}</p>'))
             deck.slides[-1].height += 40
         return
     pictures = [o for o in cell.outputs if "data" in o and ("image/png" in o.data or "text/html" in o.data)]

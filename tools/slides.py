@@ -42,7 +42,8 @@ def from_book(notebook: NotebookNode, profile: str, build: Path = ROOT / "_build
 def executed(notebook: NotebookNode) -> NotebookNode:
     """The notebook after a run in the profile smoke."""
     os.environ |= {"DGM_PROFILE": "smoke", "DGM_BUILD": str(ROOT / "_build")}
-    NotebookClient(notebook, timeout=900).execute(cwd=str(ROOT / "notebooks"))
+    quiet = ["--IPKernelApp.log_level=ERROR"]  # else each kernel warns that it listens on this machine
+    NotebookClient(notebook, timeout=900, extra_arguments=quiet).execute(cwd=str(ROOT / "notebooks"))
     return notebook
 
 

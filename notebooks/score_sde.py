@@ -2154,7 +2154,14 @@ repaired = {
 }
 print(f"network alone: KL {excess['VP'][: len(SOME)].mean():.3f} nats")
 for side, kl in repaired.items():
-    print(f"exact noise {side} t = {SPLIT:.1f}: KL {kl.mean():.3f} nats")
+    run.record(
+        f"score_kl_exact_noise_{side}",
+        kl.mean(),
+        unit="nats",
+        standard_error=kl.std() / len(SOME) ** 0.5,
+        protocol=f"as score_kl_to_target from {len(SOME):,} points, with the exact noise "
+        f"{side} t = {SPLIT:.1f}",
+    )
 ratio = vp.std(SPLIT) / vp.scale(SPLIT)
 shares = {  # of the time, in which b / a grows from 0 to this ratio
     "VP": SPLIT,
@@ -2170,17 +2177,20 @@ for name in ("circle", "straight"):
     there = PATHS[name].std(shares[name]) / PATHS[name].scale(shares[name])
     checks.close(f"{name}: b / a at that share", there, ratio, rtol=1e-12)
 if run.profile != "smoke":
-    checks.ordered(
-        "KL with the exact noise on one side of t = 0.2",
-        {side: kl.mean() for side, kl in repaired.items()},
-    )
+    alone = excess["VP"][: len(SOME)].mean()
+    for side, kl in repaired.items():
+        checks.at_most(f"KL with the exact noise {side} t = 0.2", kl.mean(), alone)
+if run.profile == "quick":  # a long training leaves as little below as above
+    checks.at_most("most is gone", repaired["below"].mean(), alone / 2)
+    checks.at_least("most stays", repaired["above"].mean(), alone / 2)
 
 # %% [markdown]
 r"""
 With the exact noise below $t = 0.2$ most of the loss is gone; with the exact noise above it, most stays.
-So the network errs where the eight clouds are still apart, at $b / a$ up to 0.72.
+So after this short training the network errs where the eight clouds are still apart, at $b / a$ up to 0.72.
 The linear schedule gives this range a fifth of the time, the circle 0.40 and the straight path 0.42: the noise network sees half as many training draws there, and its field must change twice as fast with $t$.
 Whether that is the whole reason we do not check.
+(In a run of the profile `full`, with eight times as many steps, the loss was a fifteenth of this one, and about half of it went with the exact noise on either side: [the numbers](../book/results.md).)
 These are numbers of the ODE; the SDE of the same network is another model, with another likelihood.
 """
 

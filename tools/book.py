@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,11 @@ import sync
 from pages import problems
 from repo import ROOT, lectures
 
+# Each kernel warns that it listens on this machine; TensorFlow calls it an error that there is no GPU.
+NOISE = re.compile(
+    r"\[IPKernelApp\] WARNING \| Kernel is running over TCP|WARNING: All log messages before absl::InitializeLog"
+    r"|[IWE]\d{4} [\d:.]+ +\d+ \S+\.cc:\d+\]|\s*$"
+)
 UNFINISHED = "unfinished"  # this file stands in the build folder while Sphinx works, and stays where it was stopped
 
 
@@ -103,7 +109,6 @@ def render(source: Path, build: Path, settings: dict[str, str]) -> None:
     for name, value in settings.items():
         command += ["-D", f"{name}={value}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tools"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3"}  # else TensorFlow says in red that there is no GPU
     build.mkdir(parents=True, exist_ok=True)
     (build / UNFINISHED).touch()
     status = run_alone([*command, str(source), str(build / "html")], environment)
@@ -116,13 +121,13 @@ def render(source: Path, build: Path, settings: dict[str, str]) -> None:
 def run_alone(command: list[str], environment: dict[str, str]) -> int:
     """Exit status of a command that Ctrl-C does not reach: we stop it, at once and without its last words.
 
-    What it says on its standard error passes through our hands: each kernel warns that it listens on this machine.
+    What it says on its standard error passes through our hands, without what frightens and means nothing.
     """
     quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     process = subprocess.Popen(command, env=environment, text=True, process_group=0, **quiet)
     try:
         for line in process.stderr:
-            if not line.startswith("[IPKernelApp] WARNING | Kernel is running over TCP"):
+            if not NOISE.match(line):
                 print(line, end="", file=sys.stderr)
         return process.wait()
     finally:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from book import digests, fingerprint, forget_edited
+from book import NOISE, digests, fingerprint, forget_edited
 from book_extension import in_order, number, results_markdown
 from repo import ROOT, lectures
 
@@ -100,6 +100,25 @@ def test_the_table_shows_every_number_with_its_protocol_and_hardware(tmp_path):
         "12 s",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("line", "is_noise"),
+    [
+        (
+            "I0000 00:00:1795282234.376316   17081 cudart_stub.cc:31] Could not find cuda drivers on your machine\n",
+            True,
+        ),
+        ("E0000 00:00:1795277161.478143   16595 cuda_platform.cc:52] failed call to cuInit: INTERNAL\n", True),
+        ("WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n", True),
+        ("[IPKernelApp] WARNING | Kernel is running over TCP without encryption.\n", True),
+        ("notebooks/rbm.ipynb:12: WARNING: undefined label: 'eq-none' [ref.ref]\n", False),
+        ("dgm.checks.CheckFailed: KL: WRONG\n", False),
+        ("E tensorflow: out of memory\n", False),
+    ],
+)
+def test_what_says_nothing_is_left_out_of_the_build(line, is_noise):
+    assert bool(NOISE.match(line)) is is_noise
 
 
 def test_no_results_are_said_to_be_none(tmp_path):

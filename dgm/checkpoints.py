@@ -84,13 +84,13 @@ class Checkpoints:
         self.folder, self.name, self.identity = folder, name, json.dumps(identity, sort_keys=True, default=str)
 
     def files(self) -> list[Path]:
-        """The checkpoints, the newest first."""
-        found = {}
+        """The checkpoints, the one that was written last first; among those of one instant the one with more steps."""
+        found = []
         for path in self.folder.glob("*.safetensors"):
             name, _, step = path.stem.rpartition("-")
             if name == self.name and step.isdigit():
-                found[int(step)] = path
-        return [found[step] for step in sorted(found, reverse=True)]
+                found.append((path.stat().st_mtime_ns, int(step), path))
+        return [path for *_, path in sorted(found, reverse=True)]
 
     def save(self, step: int, state: Any) -> Path:
         """Write the state after `step` steps, at once or not at all, and forget all but the newest two."""

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -162,6 +163,17 @@ def test_other_parameters_start_anew(checkpoints, capsys):
     assert "expected" in capsys.readouterr().out
     with pytest.raises(ValueError, match='"width": 9'):
         other.read(other.files()[0])
+
+
+def test_those_of_other_parameters_make_room(checkpoints):
+    """Theirs may have higher numbers: the newest two are those that were written last."""
+    Training().run(checkpoints)
+    other = Checkpoints(checkpoints.folder, "net", {"width": 9})
+    time.sleep(0.05)  # file times have some milliseconds
+    with pytest.raises(KeyboardInterrupt):
+        Training().run(other, 3)
+    assert other.latest()[0] == 3
+    assert [path.name for path in other.files()] == ["net-3.safetensors", "net-2.safetensors"]
 
 
 def test_an_interrupted_write_leaves_the_old_state(checkpoints, monkeypatch):

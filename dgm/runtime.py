@@ -242,7 +242,7 @@ def recorded(lecture: str, profile: str | None = None) -> dict[str, dict[str, An
         folders.append(build_folder().parent)
     for folder in folders:
         path = folder / (profile or profile_name()) / "results" / f"{lecture}.json"
-        report = json.loads(path.read_text()) if path.is_file() else {"finished": False}
-        if report.get("finished", True):  # else it runs at this moment, or was stopped
+        report = json.loads(path.read_text()) if path.is_file() else {}
+        if report.get("finished"):  # else it runs at this moment, or was stopped
             return {metric["name"]: metric for metric in report["metrics"]}
     return {}

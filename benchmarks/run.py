@@ -23,8 +23,6 @@ import torch
 import vae_mlp
 from side_by_side import measure, seconds
 
-from dgm.runtime import build_folder
-
 BENCHMARKS = (rbm_cd1, energy_langevin, vae_mlp, gan_mnist, mnist_diffusion.TRAIN, mnist_diffusion.SAMPLE)
 
 
@@ -65,7 +63,7 @@ def main() -> None:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    path = build_folder() / "bench.json"
+    path = Path(__file__).parents[1] / "_build" / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine, "records": records}, indent=1) + "\n")
     print(path)

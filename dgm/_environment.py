@@ -29,9 +29,9 @@ def profile_name(default: str = "quick") -> str:
 def build_folder() -> Path:
     """Where runs keep what they make: `DGM_BUILD`, else `_build/alone` of the book, else `_build/alone` here.
 
-    `make` sets `DGM_BUILD` to `_build`: a lecture that somebody runs alone, perhaps with other parameters, must not
-    change the numbers of the book.  The book is the nearest folder upwards that holds `_toc.yml`; in Colab there is
-    none.
+    The programs behind `make` set `DGM_BUILD` to `_build`: a lecture that somebody runs alone, perhaps with other
+    parameters, must not change the numbers of the book.  The book is the nearest folder upwards that holds `_toc.yml`;
+    in Colab there is none.
     """
     if named := os.environ.get("DGM_BUILD"):
         return Path(named)

@@ -78,10 +78,14 @@ class Checkpoints:
         folder: where they are; made when needed.
         name: of the training, a part of the file names.
         identity: what a state must agree with to be used, such as parameters and seed; anything that JSON holds.
+
+    Attributes:
+        resumed: whether a training went on from one of them.
     """
 
     def __init__(self, folder: Path, name: str, identity: Any) -> None:
         self.folder, self.name, self.identity = folder, name, json.dumps(identity, sort_keys=True, default=str)
+        self.resumed = False
 
     def files(self) -> list[Path]:
         """The checkpoints, the one that was written last first; among those of one instant the one with more steps."""
@@ -105,7 +109,7 @@ class Checkpoints:
             partial.replace(path)  # in one step: an interruption never leaves half a checkpoint
         finally:
             partial.unlink(missing_ok=True)
-        for old in self.files()[NUM_KEPT:]:
+        for old in [kept for kept in self.files() if kept != path][NUM_KEPT - 1 :]:
             old.unlink()
         return path
 
@@ -151,17 +155,19 @@ class Checkpoints:
         """Put the parts into the newest state that can be used; the number of its steps, 0 without one.
 
         Raises:
-            ValueError: the checkpoint has other parts, since the program was changed: remove it to start anew.
+            ValueError: the checkpoint has other parts, since the program was changed.
         """
         done, state = self.latest()
         if state is not None:
             if set(state["parts"]) != set(parts):
                 raise ValueError(
-                    f"{self.name}: expected a checkpoint of {sorted(parts)}, got one of {sorted(state['parts'])}"
+                    f"{self.name}: expected a checkpoint of {sorted(parts)}, got one of {sorted(state['parts'])}; "
+                    f"remove {self.folder} to start anew"
                 )
             for name, part in parts.items():
                 _set_state(part, state["parts"][name])
             _set_random_state(state["random"])
+            self.resumed = True
         return done
 
 
@@ -171,7 +177,8 @@ def _random_state() -> dict[str, Any]:
     if torch is None:
         return {}
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    return {"cpu": torch.get_rng_state(), "cuda": cuda, "mps": mps}
 
 
 def _set_random_state(state: dict[str, Any]) -> None:
@@ -181,6 +188,8 @@ def _set_random_state(state: dict[str, Any]) -> None:
         torch.set_rng_state(state["cpu"])
         if state["cuda"]:
             torch.cuda.set_rng_state_all(state["cuda"])
+        if state["mps"] is not None:
+            torch.mps.set_rng_state(state["mps"])
 
 
 def _state_of(part: Any) -> Any:

@@ -60,6 +60,7 @@ class Run:
     data: _data.Digits | None = None
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _checkpoints: list[Checkpoints] = field(default_factory=list)
     _started: float = field(default_factory=time.perf_counter)
     _commit: str = field(default_factory=commit)
 
@@ -141,7 +142,7 @@ class Run:
     def checkpoints(self, name: str) -> Checkpoints | None:
         """Where the training `name` keeps its states in the profile `full`; nothing in the short profiles.
 
-        They serve the same parameters, seed, data and kind of device only; `finish` removes them.
+        They serve the same parameters, seed, data, kind of device and backend of Keras only; `finish` removes them.
         """
         if self.profile != "full":
             return None
@@ -150,8 +151,10 @@ class Run:
             "seed": self.seed,
             "data": self.data.name if self.data else None,
             "device": self.device,
+            "backend": sys.modules["keras"].backend.backend() if "keras" in sys.modules else None,
         }
-        return Checkpoints(self._checkpoint_folder, name, identity)
+        self._checkpoints.append(Checkpoints(self._checkpoint_folder, name, identity))
+        return self._checkpoints[-1]
 
     @property
     def _checkpoint_folder(self) -> Path:
@@ -175,6 +178,7 @@ class Run:
             "device": self.hardware if self.device == "cpu" else f"{self.device}: {self.hardware}",
             "seconds": round(self.seconds, 1),
             "finished": finished,
+            "resumed": any(checkpoints.resumed for checkpoints in self._checkpoints),
             "versions": {"python": platform.python_version(), **versions},
             "commit": self._commit,
             "metrics": list(self.metrics.values()),

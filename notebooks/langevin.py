@@ -1767,7 +1767,7 @@ def check_batch(answer):
     for other in ({}, dict(eta=2e-4), dict(N=3_000, excess=0.5)):
         now = case | other
         n, allowed = answer(**now), (1 + now["excess"]) / now["lam"]
-        checks.true("a whole number is found", n is not None and n == int(n))
+        checks.true("a whole number is found", n is not None and n >= 1 and n == int(n))
         checks.at_most(f"variance with n = {n}", variance(n, **now), allowed)
         if n > 1:
             checks.at_least(f"with n = {n - 1}", variance(n - 1, **now), allowed)

@@ -69,6 +69,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(checkpoints, stop):
     torch.manual_seed(99)  # a new process draws other numbers
     second = Training()
     found = second.run(checkpoints).result()
+    assert checkpoints.resumed
     assert torch.equal(found[0], expected[0])
     assert found[1:] == expected[1:]
     assert second.rows == list(range(NUM_STEPS))
@@ -85,8 +86,18 @@ def test_the_test_above_sees_a_part_that_is_not_kept(checkpoints):
     with pytest.raises(KeyboardInterrupt):
         Forgetful().run(checkpoints, 5)
     assert not torch.equal(Forgetful().run(checkpoints).result()[0], expected[0])
-    with pytest.raises(ValueError, match=r"expected a checkpoint of .*'optimiser'.*, got one of"):
+    with pytest.raises(ValueError, match=r"expected a checkpoint of .*'optimiser'.*, got one of .*; remove .*kept to"):
         Training().run(checkpoints)
+
+
+def test_the_generator_of_an_apple_gpu_is_kept(checkpoints, monkeypatch):
+    kept, found = torch.arange(16, dtype=torch.uint8), []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: kept)
+    monkeypatch.setattr(torch.mps, "set_rng_state", found.append)
+    checkpoints.keep(1, {"notes": []})
+    assert checkpoints.restore({"notes": []}) == 1
+    assert torch.equal(found[0], kept)
 
 
 def test_a_finished_training_is_not_repeated(checkpoints):
@@ -173,6 +184,7 @@ def test_those_of_other_parameters_make_room(checkpoints):
     with pytest.raises(KeyboardInterrupt):
         Training().run(other, 3)
     assert other.latest()[0] == 3
+    assert not other.resumed
     assert [path.name for path in other.files()] == ["net-3.safetensors", "net-2.safetensors"]
 
 

@@ -228,7 +228,18 @@ def test_record(monkeypatch, capsys):
     assert capsys.readouterr().out == "recorded x = -141.5 +/- 0.25 nats (published -142.56)\n"
     run.record("y", np.int64(3), unit="1", protocol="counted")
     found = report(run)
-    keys = ["lecture", "profile", "dataset", "device", "seconds", "finished", "versions", "commit", "metrics"]
+    keys = [
+        "lecture",
+        "profile",
+        "dataset",
+        "device",
+        "seconds",
+        "finished",
+        "resumed",
+        "versions",
+        "commit",
+        "metrics",
+    ]
     assert list(found) == keys
     assert found["lecture"] == "x"
     assert found["profile"] == "quick"

@@ -64,7 +64,9 @@ def times_markdown(profile: str) -> list[str]:
     lines = [f"This build: {machines}.", "", f"| lecture | {profile} | full | full on |", "|:--|--:|--:|:--|"]
     for name, report in here.items():
         full = seconds_of(name, "full")
-        cells = (duration(report.get("seconds")), duration(full.get("seconds")), full.get("device", "not recorded"))
+        more = "more than " * full.get("resumed", False)  # the seconds are those after the interruption
+        there = more + duration(full.get("seconds"))
+        cells = (duration(report.get("seconds")), there, full.get("device", "not recorded"))
         lines.append(f"| [{title(name)}](/notebooks/{name}.ipynb) | " + " | ".join(cells) + " |")
     total = sum(report.get("seconds", 0) for report in here.values())
     return [*lines, f"| all, one after the other | {duration(total)} | | |"]

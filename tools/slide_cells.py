@@ -235,7 +235,8 @@ def show(deck: Deck, cell: NotebookNode, output: NotebookNode, translator: OnSli
     if "image/png" not in output.data:
         film = new_code_cell(outputs=[output], metadata={"tags": ["remove_input"]})
         deck.add(film, 500)
-        deck.slides[-1].cells.append(new_markdown_cell(caption))
+        if caption:
+            deck.slides[-1].cells.append(new_markdown_cell(caption))
         return
     alt = escape(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
     data = output.data["image/png"].replace("\n", "")

@@ -123,7 +123,8 @@ class Checkpoints:
         try:
             with safe_open(path, framework="numpy") as file:
                 notes = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - `file` can't be iterated
+                names = file.keys()  # `file` itself can't be iterated
+                arrays = {name: file.get_tensor(name) for name in names}
         except (OSError, SafetensorError) as error:
             raise CheckpointDamaged(f"{path.name}: expected a safetensors file, got {error}") from error
         if missing := {"identity", "state", "sha256"} - set(notes):

@@ -2190,7 +2190,7 @@ With the exact noise below $t = 0.2$ most of the loss is gone; with the exact no
 So after this short training the network errs where the eight clouds are still apart, at $b / a$ up to 0.72.
 The linear schedule gives this range a fifth of the time, the circle 0.40 and the straight path 0.42: the noise network sees half as many training draws there, and its field must change twice as fast with $t$.
 Whether that is the whole reason we do not check.
-(In a run of the profile `full`, with eight times as many steps, the loss was a fifteenth of this one, and about half of it went with the exact noise on either side: [the numbers](../book/results.md).)
+(It need not be so after a longer one: the page of [results](../book/results.md) has the same numbers for the profile `full`, with eight times as many steps.)
 These are numbers of the ODE; the SDE of the same network is another model, with another likelihood.
 """
 

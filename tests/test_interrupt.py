@@ -99,8 +99,9 @@ def test_an_interrupted_build_is_complete_after_the_next(small_book, moment):
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
-    # Neither our programs nor Sphinx may show where they were; a kernel that ends on a busy machine may, by itself.
-    assert not re.search(r'File ".*(/tools/|/sphinx/)', printed), printed
+    # Nothing may show where it was, but a kernel that ends: on a busy machine it stumbles over its own socket.
+    shown = re.findall(r'File "([^"]+)"', printed)
+    assert not [path for path in shown if not re.search(r"(^|/)(ipykernel|zmq)/", path)], printed
     assert "stopped" in printed.splitlines()[-1]
 
     again = start(small_book)

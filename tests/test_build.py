@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from book import NOISE, digests, fingerprint, forget_edited
+from dgm.data import DataError, load_digits
+
+from book import NOISE, check_kept, digests, fingerprint, forget_edited
 from book_extension import in_order, number, results_markdown
 from repo import ROOT, lectures
 
@@ -39,6 +42,16 @@ def test_a_new_or_renamed_module_changes_the_fingerprint(copy):
 def test_profile_and_data_set_change_the_fingerprint():
     prints = {fingerprint(profile, data) for profile in ("smoke", "quick") for data in ("MNIST", "digits")}
     assert len(prints) == 4
+
+
+def test_a_book_of_mnist_is_not_replaced_by_one_of_the_substitute(tmp_path):
+    nowhere = {"folder": tmp_path / "data", "mirrors": ()}
+    substitute = load_digits(**nowhere)
+    check_kept(tmp_path, substitute)  # nothing there
+    (tmp_path / "cache-MNIST-0123" / "executed" / "abc").mkdir(parents=True)
+    with pytest.raises(DataError, match="expected MNIST, as in the book"):
+        check_kept(tmp_path, substitute)
+    check_kept(tmp_path, replace(substitute, name="MNIST", warning=""))
 
 
 def test_an_edit_during_a_build_is_not_lost(tmp_path):

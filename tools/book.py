@@ -22,7 +22,7 @@ from pathlib import Path
 
 from jupyter_cache import get_cache
 
-from dgm.data import DataError, load_digits
+from dgm.data import DataError, Digits, load_digits
 from dgm.runtime import profile_name, recorded
 
 import preflight
@@ -44,6 +44,19 @@ def fingerprint(profile: str, dataset: str, root: Path = ROOT) -> str:
     for path in [*sorted((root / "dgm").rglob("*.py")), root / "requirements.txt"]:
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def check_kept(build: Path, digits: Digits) -> None:
+    """Keep a book made from MNIST from being thrown away for one of the substitute, which nobody asked for.
+
+    Raises:
+        DataError: there is no MNIST now, and `build` has lectures that were run with it.
+    """
+    if digits.warning and any(build.glob("cache-MNIST-*/executed/*")):
+        raise DataError(
+            f"expected MNIST, as in the book in {build}, got no file of it, and none could be downloaded.\n"
+            f"Name the folder that has MNIST/raw in DGM_DATA, or remove {build} to build from the substitute."
+        )
 
 
 def digests(root: Path = ROOT) -> dict[str, str]:
@@ -149,10 +162,11 @@ def main() -> int:
         raise SystemExit(str(error)) from None
     print(f"building the profile {profile}: a lecture whose outputs are still good does not run again")
     digits = load_digits()
+    build = ROOT / "_build" / profile
+    check_kept(build, digits)
     if digits.warning:
         print(digits.warning)
-    build = ROOT / "_build" / profile
-    results, cache = build / "results", build / f"cache-{fingerprint(profile, digits.name)}"
+    results, cache = build / "results", build / f"cache-{digits.name}-{fingerprint(profile, digits.name)}"
     os.environ |= {"DGM_PROFILE": profile, "DGM_BUILD": str(ROOT / "_build"), "DGM_DATASET": digits.name}
     if not cache.is_dir():  # something that lectures depend on has changed: no old output may survive
         for stale_folder in [*build.glob("cache-*"), build / "doctrees", build / "html", results]:

@@ -43,7 +43,7 @@ def executed(notebook: NotebookNode) -> NotebookNode:
     """The notebook after a run in the profile smoke."""
     os.environ |= {"DGM_PROFILE": "smoke", "DGM_BUILD": str(ROOT / "_build")}
     quiet = ["--IPKernelApp.log_level=ERROR"]  # else each kernel warns that it listens on this machine
-    NotebookClient(notebook, timeout=900, extra_arguments=quiet).execute(cwd=str(ROOT / "notebooks"))
+    NotebookClient(notebook, timeout=3600, extra_arguments=quiet).execute(cwd=str(ROOT / "notebooks"))
     return notebook
 
 

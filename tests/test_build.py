@@ -113,6 +113,9 @@ def test_the_table_shows_every_number_with_its_protocol_and_hardware(tmp_path):
         "12 s",
     ):
         assert part in text
+    report["metrics"][0]["published"] = None
+    (tmp_path / "rbm.json").write_text(json.dumps(report))
+    assert "| number | here | unit |" in results_markdown([tmp_path / "rbm.json"])
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,18 @@ def sideways(page) -> list[str]:
     return page.evaluate(_SIDEWAYS)
 
 
+_CELLS = """() => [...document.querySelectorAll('main td mjx-container, main td code, main th mjx-container')]
+  .map(e => [e, e.getBoundingClientRect(), e.closest('td, th').getBoundingClientRect()])
+  .filter(([, inner, cell]) => inner.width && (inner.right > cell.right + 1 || inner.left < cell.left - 1))
+  .map(([e, inner, cell]) => `${Math.round(inner.right - cell.right)} px: ${e.closest('tr').innerText.slice(0, 80)}`)
+"""
+
+
+def out_of_cells(page) -> list[str]:
+    """Formulas and names that are laid over the next column of their table."""
+    return page.evaluate(_CELLS)
+
+
 _DISTORTED = """() => [...document.querySelectorAll('main img')]
   .filter(e => e.naturalWidth && e.clientWidth > 32)
   .filter(e => Math.abs(e.clientWidth * e.naturalHeight / (e.clientHeight * e.naturalWidth) - 1) > 0.05)

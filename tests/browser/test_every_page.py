@@ -10,6 +10,7 @@ from faults import (
     distorted,
     equations,
     filters,
+    out_of_cells,
     pixels,
     raw_source,
     sideways,
@@ -30,7 +31,9 @@ def test_no_source_is_shown_as_it_was_typed(reader, name):
 
 
 def test_equations_are_typeset(reader, name):
-    assert equations(reader.open(name)) == []
+    page = reader.open(name)
+    assert equations(page) == []
+    assert out_of_cells(page) == []
 
 
 def test_pictures_have_words(reader, name):
@@ -41,6 +44,7 @@ def test_nothing_scrolls_sideways_on_a_phone(reader, name):
     page = reader.open(name, width=PHONE)
     page.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
     assert sideways(page) == []
+    assert out_of_cells(page) == []
     assert distorted(page) == []
 
 

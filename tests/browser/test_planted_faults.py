@@ -91,6 +91,14 @@ def test_what_does_not_fit_on_a_phone(show, fault):
     assert faults.sideways(show(good + fault, head=head, width=PHONE).page)
 
 
+def test_what_lies_over_the_next_column(show):
+    row = (
+        "<main><table style='table-layout:fixed;width:300px'><tr><td><code>{}</code></td><td>1</td></tr></table></main>"
+    )
+    assert faults.out_of_cells(show(row.format("short")).page) == []
+    assert faults.out_of_cells(show(row.format("a_name_that_is_longer_than_its_cell")).page)
+
+
 def test_a_picture_out_of_shape(show):
     drawing = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='200' height='100'/>"
     for style, wrong in (("width:100px", False), ("width:100px;height:100px", True)):

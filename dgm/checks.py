@@ -114,7 +114,7 @@ def ordered(what: str, values: dict[str, Any], *, slack: float = 0.0) -> None:
     if len(numbers) < 2:
         raise ValueError(f"{what}: expected at least two values to compare, got {len(numbers)}")
     passed = all(low <= high + slack for low, high in pairwise(numbers))
-    _verdict(what, passed, " <= ".join(f"{name} {number:.6g}" for name, number in zip(values, numbers, strict=True)))
+    _verdict(what, passed, " <= ".join(f"{name}: {number:.6g}" for name, number in zip(values, numbers, strict=True)))
 
 
 def normalised(what: str, log_probs: Any, *, atol: float = 1e-9) -> None:

@@ -97,6 +97,8 @@ def reference_line(ax: Axes, value: float, label: str, *, side: str = "right") -
     if side not in ("left", "right"):
         raise ValueError(f"side: expected 'left' or 'right', got {side!r}")
     ax.axhline(value, color="black", linestyle="--", linewidth=1)
-    where = (0.995 if side == "right" else 0.005, value)
-    ax.annotate(label, where, xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", ha=side)
+    inwards = -1 if side == "right" else 1
+    place = {"xycoords": ("axes fraction", "data"), "xytext": (5 * inwards, 4), "textcoords": "offset points"}
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}  # lines of the grid run behind it
+    ax.annotate(label, (side == "right", value), **place, ha=side, bbox=ground)
     return ax

@@ -59,7 +59,7 @@ def progress(steps: Iterable[Any], what: str, *, total: int | None = None, done:
             bar.update()
             yield step
         before = f", {done:,} of them before" if done else ""
-        line = f"{what}: {count:,} steps{before}, {time.perf_counter() - started:.0f} s"
+        line = f"{what}: {count:,} step{'s' * (count != 1)}{before}, {time.perf_counter() - started:.0f} s"
         if notebook:
             bar.leave, bar.last_line = True, line
     if not notebook:

@@ -21,9 +21,17 @@ from dgm import plotting as _plotting
 from dgm._environment import PROFILES, build_folder, commit, find_device, profile_name, seed_everything, set_threads
 from dgm.checkpoints import Checkpoints
 
-__all__ = ["PROFILES", "Run", "build_folder", "profile_name", "recorded", "seed_everything", "start"]
+__all__ = ["PROFILES", "Run", "build_folder", "profile_name", "recorded", "seed_everything", "start", "with_error"]
 
 _VERSIONED = ("dgm", "numpy", "torch", "torchvision", "keras", "tensorflow", "jax", "matplotlib", "sklearn")
+
+
+def with_error(value: float, error: float) -> str:
+    """`value +/- error` with two digits of the standard error, and as many decimals of the value; error 0: `value`."""
+    if not error:
+        return f"{value:.6g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} +/- {error:.{decimals}f}"
 
 
 def _scalar(what: str, value: Any) -> float:
@@ -133,10 +141,10 @@ class Run:
             "source": source,
         }
         self._write()
-        spread = "" if error is None else f" +/- {error:.2g}"
+        shown = f"{number:.6g}" if error is None else with_error(number, error)
         beside = "" if published is None else f" (published {published:g})"
         in_unit = "" if unit == "1" else f" {unit}"
-        print(f"recorded {name} = {number:.6g}{spread}{in_unit}{beside}")
+        print(f"recorded {name} = {shown}{in_unit}{beside}")
         return number
 
     def checkpoints(self, name: str) -> Checkpoints | None:

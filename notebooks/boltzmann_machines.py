@@ -651,7 +651,8 @@ With $\operatorname{softplus}(a) = \log(1 + e^a)$,
 
 $$
 \begin{aligned}
-\log f(x) &= b \cdot x + \sum_j \operatorname{softplus}\bigl(c_j + (x^\top W)_j\bigr) = -F(x), \\
+\log f(x) &= b \cdot x + \sum_j \operatorname{softplus}\bigl(c_j + (x^\top W)_j\bigr) \\
+&= -F(x), \\
 p(x) &= e^{-F(x)} / Z .
 \end{aligned}
 $$ (eq-bm-free-energy)
@@ -1170,9 +1171,10 @@ Differentiate {eq}`eq-bm-grad-log-z` once more.
 In a fully visible machine $\log f = \theta \cdot t(x)$ is linear in $\theta$, the family {eq}`eq-bm-family`, and only $\log Z$ is curved:
 
 $$
-\nabla^2 \log Z = \operatorname{Cov}_p(t, t)
-\quad\Longrightarrow\quad
-\nabla^2 \langle \log p \rangle_\text{data} = -\operatorname{Cov}_p(t, t) .
+\begin{aligned}
+\nabla^2 \log Z &= \operatorname{Cov}_p(t, t), \\
+\nabla^2 \langle \log p \rangle_\text{data} &= -\operatorname{Cov}_p(t, t) .
+\end{aligned}
 $$ (eq-bm-hessian)
 
 A covariance has no negative eigenvalue, so that the likelihood nowhere curves upwards and has one value at all its maxima.

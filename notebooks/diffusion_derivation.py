@@ -771,7 +771,7 @@ r"""
 ### The step that is wrong
 
 ```{margin}
-**A common mistake:** the consistency term written as $-\mathbb{E}\, \mathrm{KL}\bigl(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\bigr)$.
+**A common mistake:** the consistency term written as minus the mean KL divergence of $q(x_t \mid x_{t-1})$ from $p_\theta(x_t \mid x_{t+1})$.
 It stands in {cite:t}`luo2022`, otherwise a clear derivation, and in notes that follow it.
 ```
 
@@ -794,8 +794,10 @@ $$
 It is tempting to do the same with the consistency term,
 
 $$
-- \mathbb{E}_{q(x_{t-1}, x_{t+1} \mid x_0)} \mathrm{KL}\bigl(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\bigr),
-\quad \text{which is wrong.}
+\begin{aligned}
+&- \mathbb{E}_{q(x_{t-1}, x_{t+1} \mid x_0)} \mathrm{KL}\bigl(q(x_t \mid x_{t-1}) \,\Vert\, p_\theta(x_t \mid x_{t+1})\bigr), \\
+&\text{which is wrong.}
+\end{aligned}
 $$ (eq-dd-flawed)
 
 The divergence averages over $x_t \sim q(x_t \mid x_{t-1})$ *with $x_{t+1}$ held fixed*, as if the two were independent given $x_{t-1}$.
@@ -946,9 +948,9 @@ In the product over $t$ the marginals telescope: each $q(x_t \mid x_0)$ with $2 
 
 $$
 \begin{aligned}
-\prod_{t=1}^{T} q(x_t \mid x_{t-1})
-&= q(x_1 \mid x_0) \prod_{t=2}^{T} \frac{q(x_{t-1} \mid x_t, x_0)\, q(x_t \mid x_0)}{q(x_{t-1} \mid x_0)} \\
-&= q(x_T \mid x_0) \prod_{t=2}^{T} q(x_{t-1} \mid x_t, x_0) .
+&\prod_{t=1}^{T} q(x_t \mid x_{t-1}) \\
+&\quad = q(x_1 \mid x_0) \prod_{t=2}^{T} \frac{q(x_{t-1} \mid x_t, x_0)\, q(x_t \mid x_0)}{q(x_{t-1} \mid x_0)} \\
+&\quad = q(x_T \mid x_0) \prod_{t=2}^{T} q(x_{t-1} \mid x_t, x_0) .
 \end{aligned}
 $$ (eq-dd-telescope)
 
@@ -958,10 +960,9 @@ Take the logarithm and the mean:
 
 $$
 \begin{aligned}
-\mathrm{ELBO}(x_0)
-&= \mathbb{E}_{q(x_1 \mid x_0)} \log p_\theta(x_0 \mid x_1) \\
-&\quad - \mathrm{KL}\bigl(q(x_T \mid x_0) \,\Vert\, p(x_T)\bigr) \\
-&\quad - \sum_{t=2}^{T} \mathbb{E}_{q(x_t \mid x_0)}
+&\mathrm{ELBO}(x_0) = \mathbb{E}_{q(x_1 \mid x_0)} \log p_\theta(x_0 \mid x_1) \\
+&- \mathrm{KL}\bigl(q(x_T \mid x_0) \,\Vert\, p(x_T)\bigr) \\
+&- \sum_{t=2}^{T} \mathbb{E}_{q(x_t \mid x_0)}
 \mathrm{KL}\bigl(q(x_{t-1} \mid x_t, x_0) \,\Vert\, p_\theta(x_{t-1} \mid x_t)\bigr) .
 \end{aligned}
 $$ (eq-dd-second)
@@ -1917,7 +1918,12 @@ The part with $\xi$ shifts the mean, and the best Gaussian shifts with it.
 What is left is a density $\mathcal{N} \cdot (1 + \delta)$ with $\delta = g \sigma^3\, \mathrm{He}_3(\xi) / 6$.
 Under $\mathcal{N}(0, 1)$ the mean of $\mathrm{He}_3$ times $1$, $\xi$ or $\xi^2$ is zero.
 So the density integrates to one, $\mathbb{E}\, \delta = 0$, and its mean and variance are those of the Gaussian, as they should be.
-Further, $\mathbb{E}\, \mathrm{He}_3^2 = \mathbb{E}[\xi^6 - 6 \xi^4 + 9 \xi^2] = 15 - 18 + 9 = 6$.
+Further,
+
+$$
+\mathbb{E}\, \mathrm{He}_3^2 = \mathbb{E}[\xi^6 - 6 \xi^4 + 9 \xi^2] = 15 - 18 + 9 = 6 .
+$$
+
 The divergence of such a density from $\mathcal{N}$ is, with $\log(1 + \delta) \approx \delta - \frac{1}{2} \delta^2$,
 
 $$
@@ -1932,8 +1938,10 @@ $$
 With $\sigma^2 \approx \omega$, and the mean over $x_t$, whose law tends to that of $x_{t-1}$,
 
 $$
-\mathbb{E}\, \mathrm{KL}\bigl(q(x_{t-1} \mid x_t) \,\Vert\, \text{best Gaussian}\bigr)
-\approx \frac{\omega^3}{12}\, \mathbb{E} \bigl[ (\log q)'''(x)^2 \bigr] .
+\begin{aligned}
+&\mathbb{E}\, \mathrm{KL}\bigl(q(x_{t-1} \mid x_t) \,\Vert\, \text{best Gaussian}\bigr) \\
+&\quad \approx \frac{\omega^3}{12}\, \mathbb{E} \bigl[ (\log q)'''(x)^2 \bigr] .
+\end{aligned}
 $$ (eq-dd-gaussianity)
 
 With $T$ steps of $\beta \sim 1 / T$ the sum is of the order $T \cdot T^{-3} = T^{-2}$: this is why many small steps are worth their price.
@@ -2052,7 +2060,10 @@ r"""
 The gap of the bound is the divergence between the two laws of the path given $x_0$,
 
 $$
-\log p_\theta(x_0) - \mathrm{ELBO}(x_0) = \mathrm{KL}\bigl(q(x_{1:T} \mid x_0) \,\Vert\, p_\theta(x_{1:T} \mid x_0)\bigr) .
+\begin{aligned}
+&\log p_\theta(x_0) - \mathrm{ELBO}(x_0) \\
+&\quad = \mathrm{KL}\bigl(q(x_{1:T} \mid x_0) \,\Vert\, p_\theta(x_{1:T} \mid x_0)\bigr) .
+\end{aligned}
 $$ (eq-dd-gap)
 
 Our linear chain is an exception in which the marginal is known, because means and covariances can be followed down: so the gap of an imperfect model can be computed twice.
@@ -2189,7 +2200,10 @@ Then $q(x_T \mid x_0)$ is independent coins with $b$; that is the prior $p(x_T)$
 Given $x_0$ the bits go their ways independently, and each has two states, so Bayes' rule is a quotient for each bit,
 
 $$
-q(x_{t-1} = 1 \mid x_t, x_0) = \frac{q(x_{t-1} = 1 \mid x_0)\, q(x_t \mid x_{t-1} = 1)}{\sum_{k = 0, 1} q(x_{t-1} = k \mid x_0)\, q(x_t \mid x_{t-1} = k)} .
+\begin{aligned}
+&q(x_{t-1} = 1 \mid x_t, x_0) \\
+&\quad = \frac{q(x_{t-1} = 1 \mid x_0)\, q(x_t \mid x_{t-1} = 1)}{\sum_{k = 0, 1} q(x_{t-1} = k \mid x_0)\, q(x_t \mid x_{t-1} = k)} .
+\end{aligned}
 $$ (eq-dd-bit-posterior)
 
 The network sees the noisy sequence and $t$, and gives for each bit a probability $\pi_i$ that $x_{0, i} = 1$.
@@ -2197,8 +2211,8 @@ The model's step draws the bits independently, and for each averages the posteri
 
 $$
 \begin{aligned}
-p_\theta(x_{t-1, i} = 1 \mid x_t)
-&= \pi_i\, q(x_{t-1, i} = 1 \mid x_{t, i}, x_{0, i} = 1) \\
+&p_\theta(x_{t-1, i} = 1 \mid x_t) \\
+&\quad = \pi_i\, q(x_{t-1, i} = 1 \mid x_{t, i}, x_{0, i} = 1) \\
 &\quad + (1 - \pi_i)\, q(x_{t-1, i} = 1 \mid x_{t, i}, x_{0, i} = 0) .
 \end{aligned}
 $$ (eq-dd-bit-model)
@@ -2870,7 +2884,13 @@ check_spread(spread)
 
 # %% [markdown]
 r"""
-The log-ratio is $\log p(x_0) + \log p(x_{1:T} \mid x_0) - \log q(x_{1:T} \mid x_0)$: it is constant exactly if the model's posterior over paths is $q$, which needs the exact kernels *and* the exact law at the end.
+The log-ratio is
+
+$$
+\log p(x_0) + \log p(x_{1:T} \mid x_0) - \log q(x_{1:T} \mid x_0) :
+$$
+
+it is constant exactly if the model's posterior over paths is $q$, which needs the exact kernels *and* the exact law at the end.
 Then one path gives the likelihood; otherwise the variance is a measure of how far the model is from that.
 ````{solution-end}
 ````

@@ -1204,7 +1204,7 @@ for name, sampler, count in (
     before = run.seconds
     sets[name], told[name] = in_parts(sampler, count, offset=8)
     each = (run.seconds - before) / count
-    print(f"{name:24} {count:6,} images, {1_000 * each:7.1f} ms each")
+    print(f"{name:23}{count:7,} images{1_000 * each:7.1f} ms each")
     calls[name] = each
 first, *_ = sets
 
@@ -1285,9 +1285,10 @@ agreement = {
     name: (labelled[name].argmax(1) == told[name]).double().mean().item()
     for name in sets
 }
+print(" " * 23 + "confidence  label as told")
 for name in labelled:
-    print(f"{name:24} confidence {sure[name].mean():.4f}", end="")
-    print(f", label as told {agreement[name]:.3f}" if name in agreement else "")
+    print(f"{name:23}{sure[name].mean():10.4f}", end="")
+    print(f"{agreement[name]:15.3f}" if name in agreement else "")
 
 # %% tags=["check"]
 fd_protocol = (
@@ -1422,12 +1423,12 @@ for name, x in (("samples", samples), ("training images", training_images[some])
     }
     row = scores[name]
     print(
-        f"{name:16} MMD^2 {row['mmd2']:.5f}, told from test {row['told'][0]:.3f}",
-        end=", ",
+        f"{name}: MMD^2 {row['mmd2']:.5f}, told from test {row['told'][0]:.3f},",
+        end="\n    ",
     )
     print(f"Parzen {row['parzen'][0]:.1f} nats, too near {row['too near']:.3f}")
 if gan:
-    print(f"GAN              MMD^2 {gan['mmd2_unbiased_fake_vs_real']:.5f}")
+    print(f"GAN: MMD^2 {gan['mmd2_unbiased_fake_vs_real']:.5f}")
 
 # %% tags=["check"]
 ours, count = scores["samples"], f"{len(samples):,}"
@@ -1525,8 +1526,8 @@ for w, (images, labels) in guided_sets.items():
     right = (p.argmax(1) == labels).double().mean().item()
     ratio = mean_distance(features(images), P.num_fd, 4)[0] / floor
     steered[w] = right, p.max(1).values.mean().item(), ratio
-    print(f"w = {w}: label as told {right:.3f}, ", end="")
-    print(f"confidence {steered[w][1]:.4f}, Fréchet ratio {ratio:.2f}")
+    print(f"w = {w}: label as told {right:.3f}, confidence", end=" ")
+    print(f"{steered[w][1]:.4f},\n       Fréchet ratio {ratio:.2f}")
 
 # %% tags=["check"]
 x, y = normal(8, 1, 28, 28, offset=9), torch.arange(8, device=run.device)

@@ -829,6 +829,7 @@ def coin_sum(k):
 
 
 coin_sums, seconds = {}, {}
+coin_sum(10)  # the first call of a function is slow, and not because of its terms
 for k in (10, 14, 18):
     start = time.perf_counter()
     coin_sums[k] = coin_sum(k)
@@ -1125,9 +1126,9 @@ where one formula gives all expectations: for $y \sim \mathcal{N}(\mu_y, \Sigma_
 
 $$
 \begin{aligned}
-\mathbb{E}\bigl[\log \mathcal{N}(y; \mu, \Sigma)\bigr]
-= -\tfrac{1}{2} \bigl[ &k \log 2 \pi + \log \det \Sigma + \operatorname{tr}(\Sigma^{-1} \Sigma_y) \\
-&+ (\mu_y - \mu)^\top \Sigma^{-1} (\mu_y - \mu) \bigr] .
+&\mathbb{E}\bigl[\log \mathcal{N}(y; \mu, \Sigma)\bigr]
+= -\tfrac{1}{2} \bigl[ k \log 2 \pi + \log \det \Sigma \\
+&\quad + \operatorname{tr}(\Sigma^{-1} \Sigma_y) + (\mu_y - \mu)^\top \Sigma^{-1} (\mu_y - \mu) \bigr] .
 \end{aligned}
 $$ (eq-elbo-expected-log)
 """
@@ -1272,14 +1273,14 @@ Write $p$ for the model and $q$ for $q(z)$:
 
 $$
 \begin{aligned}
-\log p(x) &= \log p(x) \int q(z)\, dz && (1) \\
-&= \int q(z) \log p(x)\, dz && (2) \\
-&= \mathbb{E}_q[\log p(x)] && (3) \\
-&= \mathbb{E}_q\left[\log \frac{p(x, z)}{p(z \mid x)}\right] && (4) \\
-&= \mathbb{E}_q\left[\log \frac{p(x, z)\, q(z)}{p(z \mid x)\, q(z)}\right] && (5) \\
-&= \mathbb{E}_q\left[\log \frac{p(x, z)}{q(z)}\right] + \mathbb{E}_q\left[\log \frac{q(z)}{p(z \mid x)}\right] && (6) \\
-&= \mathrm{ELBO}(x; q) + \mathrm{KL}\bigl(q \,\Vert\, p(\cdot \mid x)\bigr) && (7) \\
-&\ge \mathrm{ELBO}(x; q) . && (8)
+\log p(x) &= \log p(x) \int q(z)\, dz &&\hspace{-0.8em} (1) \\
+&= \int q(z) \log p(x)\, dz &&\hspace{-0.8em} (2) \\
+&= \mathbb{E}_q[\log p(x)] &&\hspace{-0.8em} (3) \\
+&= \mathbb{E}_q\left[\log \frac{p(x, z)}{p(z \mid x)}\right] &&\hspace{-0.8em} (4) \\
+&= \mathbb{E}_q\left[\log \frac{p(x, z)\, q(z)}{p(z \mid x)\, q(z)}\right] &&\hspace{-0.8em} (5) \\
+&= \mathbb{E}_q\left[\log \frac{p(x, z)}{q(z)}\right] + \mathbb{E}_q\left[\log \frac{q(z)}{p(z \mid x)}\right] &&\hspace{-0.8em} (6) \\
+&= \mathrm{ELBO}(x; q) + \mathrm{KL}\bigl(q \,\Vert\, p(\cdot \mid x)\bigr) &&\hspace{-0.8em} (7) \\
+&\ge \mathrm{ELBO}(x; q) . &&\hspace{-0.8em} (8)
 \end{aligned}
 $$ (eq-elbo-eight-lines)
 
@@ -1339,7 +1340,13 @@ $$
 \end{aligned}
 $$
 
-because $\log p(z \mid x) = \log p(x \mid z) + \log p(z) - \log p(x)$ and $\log p(x)$ does not depend on $z$.
+because by Bayes' rule
+
+$$
+\log p(z \mid x) = \log p(x \mid z) + \log p(z) - \log p(x),
+$$
+
+and $\log p(x)$ does not depend on $z$.
 Sorting the terms gives the central equation of variational autoencoders:
 
 $$
@@ -1719,9 +1726,8 @@ Over a data set the objective is
 
 $$
 \begin{aligned}
-\frac{1}{N} \sum_{n=1}^{N} \mathrm{ELBO}(x_n; q_n)
-= \frac{1}{N} \sum_{n=1}^{N} \bigl[ &\log p_\theta(x_n) \\
-&- \mathrm{KL}\bigl(q_n \,\Vert\, p_\theta(\cdot \mid x_n)\bigr) \bigr] .
+&\frac{1}{N} \sum_{n=1}^{N} \mathrm{ELBO}(x_n; q_n) \\
+&\quad = \frac{1}{N} \sum_{n=1}^{N} \bigl[ \log p_\theta(x_n) - \mathrm{KL}\bigl(q_n \,\Vert\, p_\theta(\cdot \mid x_n)\bigr) \bigr] .
 \end{aligned}
 $$ (eq-elbo-data-set)
 
@@ -2040,8 +2046,10 @@ The diagonal formula on a covariance that is not diagonal is too small, by half 
 With the KL in closed form only the reconstruction is sampled, with $L$ draws from $q$:
 
 $$
-\mathrm{ELBO} \approx \frac{1}{L} \sum_{l=1}^{L} \log p(x \mid z_l) - \mathrm{KL}\bigl(q \,\Vert\, p(z)\bigr),
-\qquad z_l \sim q .
+\begin{aligned}
+\mathrm{ELBO} &\approx \frac{1}{L} \sum_{l=1}^{L} \log p(x \mid z_l) - \mathrm{KL}\bigl(q \,\Vert\, p(z)\bigr), \\
+z_l &\sim q .
+\end{aligned}
 $$ (eq-elbo-l-samples)
 
 ```{margin}
@@ -2249,8 +2257,8 @@ One draw gives
 
 $$
 \begin{aligned}
-\text{reparameterised:} \quad &\partial_\mu \to 2 z, && \partial_\sigma \to 2 z\, \epsilon, \\
-\text{score function:} \quad &\partial_\mu \to z^2\, \epsilon / \sigma, && \partial_\sigma \to z^2 (\epsilon^2 - 1) / \sigma .
+\text{reparameterised:}\ &\partial_\mu \to 2 z, && \partial_\sigma \to 2 z\, \epsilon, \\
+\text{score function:}\ &\partial_\mu \to z^2 \epsilon / \sigma, && \partial_\sigma \to z^2 (\epsilon^2 - 1) / \sigma .
 \end{aligned}
 $$ (eq-elbo-two-estimators)
 

@@ -411,7 +411,8 @@ Each bracket is the game of [the Jensen-Shannon lecture](jensen_shannon.ipynb), 
 $$
 \begin{aligned}
 D^*(x \mid y) &= \frac{p_r(x \mid y)}{p_r(x \mid y) + p_g(x \mid y)}, \\
-V(G, D^*) &= 2 \sum_y p(y)\, \mathrm{JS}\bigl(p_r(\cdot \mid y), p_g(\cdot \mid y)\bigr) - 2 \log 2 .
+V(G, D^*) &= -2 \log 2 + 2 \sum_y p(y)\, \mathrm{JS}_y, \\
+\mathrm{JS}_y &= \mathrm{JS}\bigl(p_r(\cdot \mid y), p_g(\cdot \mid y)\bigr) .
 \end{aligned}
 $$ (eq-cg-optimal)
 
@@ -1363,7 +1364,7 @@ _ = run.record(
     protocol=f"share of {P.num_starts} starts whose map is within 0.5 of the rotation",
 )
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Each dot is one start: how well its cycle closes, and how far its map is from the rotation by 70 degrees. Below: the maps of the best (left) and of the worst start; a colour is a blob of A, a letter of that colour stands where it belongs.", "name": "fig-cg-cycle"}, "image": {"alt": "Above, dots whose cycle errors are all small, while their distance from the rotation ranges from nearly zero to almost two. Below, two clouds of three blobs at the same places; in the right one the colours are at other corners than in the left one."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Each dot is one start: how well its cycle closes, and how far its map is from the rotation by 70 degrees. Below: the maps of the best (left) and of the worst start; dots are the images of the three blobs, in three colours; a black cross with a letter of the same colour stands where each belongs.", "name": "fig-cg-cycle"}, "image": {"alt": "Above, dots whose cycle errors are all small, while their distance from the rotation ranges from nearly zero to almost two. Below, two clouds of three blobs at the same places; in the right one the colours are at other corners than in the left one."}}
 fig = plt.figure(figsize=(6.4, 5.4))
 upper, lower = fig.subfigures(2, 1, height_ratios=(1, 1.3))
 ax = upper.subplots()
@@ -1372,9 +1373,8 @@ plotting.reference_line(ax, 0.5, "right map below this line")
 ax.set(xlim=(0, max(0.1, 1.1 * cycle_error.max().item())), ylim=(0, None))
 ax.set(xlabel="cycle error (distance)", ylabel="map error (distance)")
 blob = torch.cdist(a, centres.expand(P.num_starts, -1, -1)).argmin(-1)
-for ax, s in zip(
-    lower.subplots(1, 2), (map_error.argmin(), map_error.argmax()), strict=True
-):
+ends = {"best start": map_error.argmin(), "worst start": map_error.argmax()}
+for ax, (title, s) in zip(lower.subplots(1, 2), ends.items(), strict=True):
     for k, colour in enumerate(plotting.COLOURS[:3]):
         ax.plot(
             *found_b[s, :400][blob[s, :400] == k].T.cpu(),
@@ -1388,12 +1388,14 @@ for ax, s in zip(
             markersize=11,
             markeredgewidth=3,
             color="black",
+            zorder=5,
         )
         place = (
             (centres @ turned.T)[k] + torch.tensor([0.35, 0.2], device=run.device)
         ).tolist()
         ax.text(*place, f"{'ABC'[k]}", color=colour, fontsize=13, weight="bold")
     _ = ax.set(xlim=(-2.6, 2.0), ylim=(-1.6, 1.8), aspect="equal", xticks=[], yticks=[])
+    ax.set_title(title, fontsize=11)
 
 # %% [markdown]
 r"""

@@ -840,20 +840,23 @@ _ = right.legend()
 # %% [markdown]
 r"""
 **What you should see.** The curves on the right part within two epochs and then wander, $D(x)$ above 1/2 and $D(G(z))$ below it; neither comes to rest.
-The losses stay near $\log 2$, one above and one below.
+From the second epoch on the generator's loss lies above $\log 2$ and half of the discriminator's below it.
 (The published curves stand at 0.549 and 0.452 after 100 epochs.)
 Each network is measured against the other one, and both get better; so **the loss of a GAN does not tell how good the samples are.**
 The sheets below still improve when the losses hardly move, and {numref}`fig-gm-flat` will put a number to it.
 """
 
-# %% tags=["plot"] mystnb={"figure": {"caption": "Images from 64 fixed codes after each epoch.", "name": "fig-gm-film"}}
+# %% tags=["plot"] mystnb={"figure": {"caption": "Images from 64 fixed codes before the training and after up to twenty of its epochs.", "name": "fig-gm-film"}}
+shown = sorted({round(i * (len(sheets) - 1) / 20) for i in range(21)})
 plotting.film(
     [
-        plotting.tile((1 + s.cpu().view(-1, 28, 28)) / 2, columns=16, background=0.15)
-        for s in sheets
+        plotting.tile(
+            (1 + sheets[i].cpu().view(-1, 28, 28)) / 2, columns=16, background=0.15
+        )
+        for i in shown
     ],
     alt="A film of 64 generated images: grey noise at first, blobs in the middle of the picture after one epoch, then strokes, and digits that become sharper and at times change from one digit into another.",
-    labels=[f"after epoch {i}" for i in range(len(sheets))],
+    labels=[f"after epoch {i}" for i in shown],
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The first twelve of the fixed codes, before training, after one epoch, and later; the epoch stands at the left.", "name": "fig-gm-epochs"}, "image": {"alt": "Rows of twelve images. Top: noise. Then blobs; the last rows show digits, some with ragged strokes."}}
@@ -912,7 +915,7 @@ if run.on_mnist and run.profile == "quick":
     checks.at_least("last bin: share above mean, in standard errors", beyond[-1], 5)
     checks.at_most("first bin: below", beyond[0], -5)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: how often an image is real, against the probability that the trained discriminator gave it; bars are one standard error, the dashed line is a calibrated discriminator. Right: how often each probability is given, for test images and for fakes.", "name": "fig-gm-calibration"}, "image": {"alt": "Left: the points rise with the probability, near the diagonal in the middle. Right: two overlapping humps, the one of fakes to the left of the one of test images."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: how often an image is real, against the probability that the trained discriminator gave it; bars, most of them smaller than their points, are one standard error, the dashed line is a calibrated discriminator. Right: how often each probability is given, for test images and for fakes.", "name": "fig-gm-calibration"}, "image": {"alt": "Left: the points rise with the probability, near the diagonal in the middle. Right: two overlapping humps, the one of fakes to the left of the one of test images."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
 left.plot([0, 1], [0, 1], "k--", linewidth=1)
 left.errorbar(measured[:, 0], measured[:, 1], measured[:, 2], fmt="o", markersize=4)
@@ -1506,7 +1509,9 @@ for rule, width in rules.items():
     checks.unbiased(f"width {rule}: variance", (found - mean).square(), variance)
     many = (10**3, 10**4, 10**5, 10**6)
     stds = {f"n = {n:,}": parzen_moments(n, width(n))[1] ** 0.5 for n in many}
-    print(rule, *(f"{name}: {std:.4f}" for name, std in stds.items()))
+    print(
+        f"width {rule}:", *(f"\n  {name:13} spread {s:.4f}" for name, s in stds.items())
+    )
     if rule == "1 / n":
         checks.close("spread stays", list(stds.values()), [0.335] * 4, atol=2e-3)
     else:
@@ -1704,7 +1709,7 @@ if run.on_mnist and run.profile == "quick":
     off = abs(d_loss[-1] / d_loss[3] - 1)
     checks.at_most("change of the loss in that time", off, 0.15)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Loss of the discriminator while training (left axis), and Fréchet ratio of the fakes, which is 1 for real images (right axis, logarithmic), for each epoch.", "name": "fig-gm-flat"}, "image": {"alt": "The loss rises in the first epochs and changes little from then on. The Fréchet ratio falls steeply in the first epochs, then slowly and with ups and downs."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Loss of the discriminator, the sum of its two terms, while training (left axis), and Fréchet ratio of the fakes, which is 1 for real images (right axis, logarithmic), for each epoch.", "name": "fig-gm-flat"}, "image": {"alt": "The loss rises in the first epochs and changes little from then on. The Fréchet ratio falls steeply in the first epochs, then slowly and with ups and downs."}}
 fig, ax = plt.subplots(figsize=(7.0, 3.0))
 ax.plot(epochs, d_loss, color=plotting.COLOURS[0])
 ax.set(xlabel="epoch", ylim=(0, 1.6))
@@ -1720,7 +1725,7 @@ _ = twin.set_ylim(1, 100)
 # %% [markdown]
 r"""
 The same classifier tells how sure it is of its label, and which labels it gives.
-Half the sum of the differences between the two rows of bars in {numref}`fig-gm-labels` is the total variation between them.
+Half the sum of the differences between the two kinds of bars in {numref}`fig-gm-labels` is the total variation between them.
 A generator that has dropped a digit, or makes too many of one, shows it here.
 """
 
@@ -1815,25 +1820,22 @@ r"""
 All scores of all sets.
 The first row is what to compare with: it is what real images get.
 (Parzen windows on test images would be scored by themselves, so that there is no value.)
-The neighbour column is the median squared distance to the nearest training image.
+MMD$^2$ is multiplied by 1,000, the Fréchet column is the ratio, the next one the median squared distance to the nearest training image, and Parzen windows score in nats.
 """
 
 # %%
 columns = {
-    "mmd2": ("MMD^2 x 1000", lambda s: f"{1000 * s['mmd2']:.2f}"),
+    "mmd2": ("MMD^2", lambda s: f"{1000 * s['mmd2']:.2f}"),
     "p": ("p", lambda s: f"{s['p']:.3f}"),
-    "accuracy": ("accuracy", lambda s: f"{s['accuracy']:.3f}"),
-    "frechet": ("Frechet ratio", lambda s: f"{s['frechet']:.1f}"),
-    "neighbour": ("neighbour^2", lambda s: f"{s['neighbour']:.1f}"),
-    "parzen": (
-        "Parzen [nats]",
-        lambda s: f"{s['parzen']:.1f}" if "parzen" in s else "-",
-    ),
+    "accuracy": ("accur.", lambda s: f"{s['accuracy']:.3f}"),
+    "frechet": ("Frechet", lambda s: f"{s['frechet']:.1f}"),
+    "neighbour": ("dist.^2", lambda s: f"{s['neighbour']:.1f}"),
+    "parzen": ("Parzen", lambda s: f"{s['parzen']:.1f}" if "parzen" in s else "-"),
 }
-print(f"{'':12}" + "".join(f"{title:>15}" for title, _ in columns.values()))
+print(" " * 11 + "".join(f"{title:>8}" for title, _ in columns.values()))
 for name, row in scores.items():
     cells = (show(row) for _, show in columns.values())
-    print(f"{name:12}" + "".join(f"{cell:>15}" for cell in cells))
+    print(f"{name:11}" + "".join(f"{cell:>8}" for cell in cells))
 
 # %% tags=["check"]
 if run.on_mnist and run.profile == "quick":
@@ -1855,9 +1857,9 @@ if run.on_mnist and run.profile == "quick":
 
 # %% [markdown]
 r"""
-**What you should see.** MMD, accuracy, Fréchet ratio and distance put our generators between real images and the untrained network, and the average before the last step.
+**What you should see.** MMD, Fréchet ratio and distance put our generators between real images and the untrained network, and the average before the last step.
 None takes them for real.
-The row *memorised* is the failure to remember: MMD and the classifier notice a little, far less than they notice of our fakes, and Parzen likes it best.
+The row *memorised* is the failure to watch for: MMD and the classifier notice a little, far less than they notice of our fakes, and Parzen likes it best.
 Only the distance to the nearest training image, which is zero, says at once what it is.
 The accuracy is close to 1 for all fakes but those of the average: a test that sees through everything ranks nothing.
 And each score has its oddity: the Fréchet ratio prefers noise to the blobs after one epoch, MMD prefers noise to the untrained generator.
@@ -2144,7 +2146,7 @@ r"""
 
 1. `num_parameters` gives 81,284 and 78,501; before training the mean of $D$ is 1/2 over fresh networks, and the losses are near $\log 2$.
 2. `step` is the algorithm; it agrees with the step that was written by hand, {eq}`eq-gm-d-loss` and {eq}`eq-gm-g-loss`.
-3. The curves of {numref}`fig-gm-curves` stay near $\log 2$ and $1/2$, and the samples get better while the loss hardly changes, {numref}`fig-gm-flat`.
+3. The curves of {numref}`fig-gm-curves` wander on either side of $\log 2$ and $1/2$, and the samples get better while the loss hardly changes, {numref}`fig-gm-flat`.
 4. The board has five scores, with the value of real images beside each, {eq}`eq-gm-mmd-unbiased`, {eq}`eq-gm-c2st`, {eq}`eq-gm-parzen`, {eq}`eq-gm-frechet`.
 5. Real digits in the wrong range score worse than noise; a reciter beats our generator in every score, and one distance finds it out, until it moves the digits a little ({ref}`ex-gm-cheat`).
 

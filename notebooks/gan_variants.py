@@ -502,13 +502,21 @@ Put $u = p/q$, $t = T(x)$, and integrate over $q$: any critic gives a lower boun
 The critic's output $v$ may be any number, while $f^*$ is finite on a part of the line only.
 So each divergence has an *output activation* $T(v)$ whose range is that part:
 
-| divergence | $f(u)$ | $f^*(t)$ | $T(v)$ | $f^*(T(v))$ | its slope in $v$ |
-|---|---|---|---|---|---|
-| KL | $u \log u$ | $e^{t-1}$ | $v$ | $e^{v-1}$ | $e^{v-1}$ |
-| reverse KL | $-\log u$ | $-1 - \log(-t)$ | $-e^{-v}$ | $v - 1$ | $1$ |
-| Pearson $\chi^2$ | $(u-1)^2$ | $t^2/4 + t$ | $v$ | $v^2/4 + v$ | $v/2 + 1$ |
-| squared Hellinger | $(\sqrt u - 1)^2$ | $t / (1 - t)$ | $1 - e^{-v}$ | $e^v - 1$ | $e^v$ |
-| GAN | $u \log u - (u + 1) \log(u + 1)$ | $-\log(1 - e^t)$ | $\log \sigma(v)$ | $\log(1 + e^v)$ | $\sigma(v)$ |
+| divergence | $f(u)$ | $f^*(t)$ |
+|---|---|---|
+| KL | $u \log u$ | $e^{t-1}$ |
+| reverse KL | $-\log u$ | $-1 - \log(-t)$ |
+| Pearson $\chi^2$ | $(u-1)^2$ | $t^2/4 + t$ |
+| squared Hellinger | $(\sqrt u - 1)^2$ | $t / (1 - t)$ |
+| GAN | $u \log \frac{u}{u + 1} - \log(u + 1)$ | $-\log(1 - e^t)$ |
+
+| divergence | $T(v)$ | $f^*(T(v))$ | its slope in $v$ |
+|---|---|---|---|
+| KL | $v$ | $e^{v-1}$ | $e^{v-1}$ |
+| reverse KL | $-e^{-v}$ | $v - 1$ | $1$ |
+| Pearson $\chi^2$ | $v$ | $v^2/4 + v$ | $v/2 + 1$ |
+| squared Hellinger | $1 - e^{-v}$ | $e^v - 1$ | $e^v$ |
+| GAN | $\log \sigma(v)$ | $\log(1 + e^v)$ | $\sigma(v)$ |
 
 The last row is the original game: its divergence is $2\,\mathrm{JS} - 2 \log 2$, and $f(1) = -2 \log 2$ instead of zero.
 """
@@ -1105,7 +1113,7 @@ def draw(arena, data):
 
 
 # %%
-def train(arena, *, num_steps, num_reports=1, checkpoints=None, reports=()):
+def train(arena, *, num_steps, num_reports=1, checkpoints=None, reports=(), bar=True):
     """Yields (step, samples, critic losses) num_reports times, the last at the end.
 
     `reports`, a list of what was yielded, goes into the checkpoints.
@@ -1120,7 +1128,8 @@ def train(arena, *, num_steps, num_reports=1, checkpoints=None, reports=()):
     num_nets = len(arena.entries)
     parts = dict(arena=arena, adam_g=adam_g, adam_c=adam_c, reports=reports)
     what = f"GANs, {num_nets} at once"
-    for step in resumed(checkpoints, what, num_steps, parts):
+    steps = resumed(checkpoints, what, num_steps, parts) if bar else range(num_steps)
+    for step in steps:
         rate = RATE * (1 - step / num_steps)
         x = draw(arena, data)
         y = generate(arena.generator, arena.noise(num_nets, BATCH_SIZE, LATENT_DIM))
@@ -1364,7 +1373,7 @@ def play(names, targets, num_seeds, seed, **settings):
 
 def seconds_per_step(name):
     arena = Arena([(name, "ring")], seed=9)
-    reports = train(arena, num_steps=2 * P.timed_steps, num_reports=2)
+    reports = train(arena, num_steps=2 * P.timed_steps, num_reports=2, bar=False)
     next(reports)  # the first half warms up
     start = time.perf_counter()
     next(reports)
@@ -1391,7 +1400,7 @@ for (name, target), scores in board.items():
     spent = f"{seconds[name]:8.1f}"
     print(f"{name:19s} {target:6s} {modes:6.1f} {quality:8.3f} {spent}")
 
-# %%
+# %% tags=["hide-output"]
 for (name, target), scores in board.items():
     (modes, quality), errors = mean_scores(scores)
     words = "".join(c if c.isalnum() else " " for c in f"board {name} {target}".lower())
@@ -1519,7 +1528,7 @@ _ = ax.legend(loc="upper left")
 
 # %% [markdown]
 r"""
-The box would allow 37, and the clipped critic uses less than a third of it: nothing in the game fixes its slope, while the penalty holds that of the other near 1.
+The box would allow 37, and the clipped critic uses a small part of it: nothing in the game fixes its slope, while the penalty holds that of the other near 1.
 A wide bound alone does not make a useful critic ({ref}`ex-variants-clip`).
 Spectral normalisation works with one multiplication a step: at the end every layer's largest singular value is 1 to a tenth.
 """
@@ -1774,7 +1783,7 @@ table = [
     ),
 ]
 for left, right in table:
-    print(f"{left:28s} {right}")
+    print(f"{left}\n      {right}")
 
 # %% tags=["check"]
 checks.close("factor of the simultaneous bilinear game", factor, 1.01**0.5, rtol=1e-14)

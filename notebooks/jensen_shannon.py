@@ -309,7 +309,7 @@ fits = {
 }
 forward, reverse, by_js = fits.values()
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One Gaussian fitted to two peaks, from the same start right of the centre: by the relative entropy of the data with respect to the model, by that of the model with respect to the data, and by the Jensen-Shannon divergence.", "name": "fig-js-fits"}, "image": {"alt": "Two equal grey peaks at minus three and three. A blue flat bell covers both; an orange dashed bell twice as high as the peaks sits on the right one; the green one lies on it."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One Gaussian fitted to two peaks, from the same start right of the centre: by the relative entropy of the data with respect to the model, by that of the model with respect to the data, and by the Jensen-Shannon divergence. The last two nearly coincide.", "name": "fig-js-fits"}, "image": {"alt": "Two equal grey peaks at minus three and three. A blue flat bell covers both; an orange dashed bell twice as high as the peaks sits on the right one; the green one lies on it."}}
 fig, ax = plt.subplots()
 near = x.abs() < 9
 ax.fill_between(x[near], two_peaks.exp()[near], color="0.8", label=r"data $p_r$")
@@ -855,8 +855,8 @@ def theory_frame(step):
         width=0.007,
     )
     ax.set(xlabel=f"x      (JS = {js_path[step]:.4f})", ylabel="density; probability")
-    ax.set(xlim=(-4, 6.5), ylim=(-0.2, 1.05))
-    ax.legend(loc="upper right")
+    ax.set(xlim=(-4, 6.5), ylim=(-0.2, 1.45), yticks=(0, 0.5, 1))
+    ax.legend(loc="upper right", ncol=2)
     return fig
 
 
@@ -1014,7 +1014,7 @@ for psi in (0.0, 3.0):
 if run.profile != "smoke":
     checks.at_most("what is left of the gap after training", gaps[1] / gaps[0], 0.1)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: a discriminator before and after training, and the best one. Right: the same as a calibration curve, the share of real examples among all points to which the trained network gives about the same probability (ten classes; exact).", "name": "fig-js-calibration"}, "image": {"alt": "Left: the trained curve follows the wavy best one where there are points, and leaves it at the left end, where there are none; the untrained curve is flat at one half. Right: points near the diagonal from zero to one."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: a discriminator before and after training, and the best one. Right: the same as a calibration curve, the share of real examples among all points to which the trained network gives about the same probability (ten classes, of which the empty ones are left out; exact).", "name": "fig-js-calibration"}, "image": {"alt": "Left: the trained curve follows the wavy best one where there are points, and leaves it at the left end, where there are none; the untrained curve is flat at one half. Right: points near the diagonal from zero to one."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), width_ratios=(1.5, 1))
 near = x.abs() < 5
 left.plot(x[near], torch.sigmoid(best)[near], color="black", label=r"$D^*$")
@@ -1157,7 +1157,8 @@ The two losses give the samples complementary weights, $D$ and $1 - D$, so their
 $$
 \begin{aligned}
 \nabla_\psi\, \mathbb{E}_z \log(1 - D^*) &= \nabla_\psi\, 2\, \mathrm{JS}(p_r, p_g), \\
-\nabla_\psi\, \mathbb{E}_z \bigl[-\log D^*\bigr] &= \nabla_\psi \bigl[\mathrm{KL}(p_g \,\Vert\, p_r) - 2\, \mathrm{JS}(p_r, p_g)\bigr] ,
+\nabla_\psi\, \mathbb{E}_z \bigl[-\log D^*\bigr] &= \nabla_\psi \bigl[\mathrm{KL}(p_g \,\Vert\, p_r) \\
+&\qquad\quad - 2\, \mathrm{JS}(p_r, p_g)\bigr] ,
 \end{aligned}
 $$ (eq-js-non-saturating)
 
@@ -1486,7 +1487,7 @@ _ = ax.legend(loc="lower left")
 r"""
 Noise keeps the gradient alive for as long as it is there: while it stays, the pull lies within a fifth of its exact value, and when it has fallen to zero, the pull dies as well.
 It has to fall so slowly that the generator arrives in time; here the generator stands still.
-With the penalty the gradient ends more than three times as long as without, but it falls as well, at least tenfold.
+With the penalty the gradient ends several times as long as without (the number is on the [results page](../book/results.md)), but it falls as well, at least tenfold.
 {numref}`fig-js-heat` shows the three discriminators.
 """
 
@@ -1885,7 +1886,7 @@ def train_ring(*, rate_d=1e-4, noise=0.0, gamma=0.0, matching=0.0, batch_size=64
     discriminator = MLPs(num, (2, 64, 64, 1)).to(run.device)
     adam_g = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.999))
     adam_d = torch.optim.Adam(discriminator.parameters(), lr=rate_d, betas=(0.5, 0.999))
-    for step in dgm.progress(range(1, P.ring_steps + 1), "GANs on the ring"):
+    for step in range(1, P.ring_steps + 1):
         generated = generator(torch.randn(num, batch_size, 2, device=run.device))
         sigma = falling(noise, step, P.ring_steps)
         real, generated = noisy(sigma, ring_batch(num, batch_size), generated)
@@ -1914,13 +1915,15 @@ cures = {
 looked_at = [round(P.ring_steps * k / 40) for k in range(1, 41)]
 
 
-def follow(kwargs):
+# %%
+def follow(name, kwargs):
     """At the steps of `looked_at`: samples (times, networks, 500, 2); how sure D is.
 
     This is the mean of D(real) - D(generated), shape (times, networks).
     """
     states, sure = [], []
-    for step, generator, discriminator in train_ring(**kwargs):
+    steps = dgm.progress(train_ring(**kwargs), f"ring, {name}", total=P.ring_steps)
+    for step, generator, discriminator in steps:
         if step in looked_at:
             noise = torch.randn(P.num_networks, 500, 2, device=run.device)
             with torch.no_grad():
@@ -1947,7 +1950,7 @@ def scores(samples):
 
 
 # %%
-runs = {name: follow(kwargs) for name, kwargs in cures.items()}
+runs = {name: follow(name, kwargs) for name, kwargs in cures.items()}
 histories = {name: states for name, (states, _) in runs.items()}
 sureness = {name: sure for name, (_, sure) in runs.items()}
 cloud_std = math.sqrt(0.5 + ring.std**2)
@@ -1956,7 +1959,7 @@ scored = {name: scores(samples) for name, samples in histories.items()}
 # Means over the second half of the training: found, quality, covered.
 late = {name: table[len(table) // 2 :].mean(0) for name, table in scored.items()}
 
-print("second half of the training     found   quality   covered")
+print("mean over the second half       found   quality   covered")
 for name, table in late.items():
     found, quality, covered = table.mean(0)
     print(f"{name:28} {found:8.2f} {quality:9.3f} {covered:9.2f}")
@@ -2128,7 +2131,7 @@ plotting.film(
 r"""
 What you should see: without a cure at most two modes are covered at a time, on the average, and other ones later: over the time a network covers most of the eight.
 Most of its samples are on the way, on threads between the modes.
-Equal rates are the one cure of the four: at the end the generators cover more than five modes, and more than half of the samples lie near a mode.
+Equal rates are the one cure of the four: at the end the generators cover about seven of the eight modes, and about three quarters of the samples lie near a mode.
 Feature matching finds nearly all modes and covers next to none, just like the control, which was never trained: it asks for the right *means* of the features, and a wide cloud can have them.
 By the modes found alone, feature matching would have been a cure, and so would the cloud: without a control the number says nothing.
 Instance noise and the gradient penalty cover at most two modes as well: they repair a discriminator that is too sure, and here its mean answers to data and to samples differ by less than 0.1, in all three runs.

@@ -177,9 +177,9 @@ def contours(ax):
 
 
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.7), sharey=True)
-for ax, cloud in zip(axes, (climbed, wanted), strict=True):
+for ax, cloud, size in zip(axes, (climbed, wanted), (11, 4), strict=True):
     contours(ax)
-    ax.plot(*cloud.T, ".", color=plotting.COLOURS[1], markersize=4)
+    ax.plot(*cloud.T, ".", color=plotting.COLOURS[1], markersize=size)
 
 # %% [markdown]
 r"""
@@ -451,7 +451,7 @@ def frame(x):
     """One picture of the film: particles, and the share of each well."""
     fig, ax = plt.subplots(figsize=(4.6, 4.6), dpi=80)
     contours(ax)
-    ax.plot(*x.T, ".", color=plotting.COLOURS[1], markersize=4)
+    ax.plot(*x.T, ".", color=plotting.COLOURS[1], markersize=5)
     for k, centre in enumerate(CENTRES):
         ax.annotate(
             f"{(which_well(x) == k).double().mean():.0%}",
@@ -1287,7 +1287,7 @@ def ellipse(cov):
     return posterior_mean + 2 * circle @ torch.linalg.cholesky(cov).T
 
 
-fig, (left, *axes) = plt.subplots(1, 3, figsize=(9.0, 3.2))
+fig, (left, *axes) = plt.subplots(1, 3, figsize=(7.6, 3.2))
 left.plot(design[:, 1], force, ".", color="black", markersize=4)
 ends = torch.tensor([[1.0, 0.0], [1.0, 2.0]])
 left.plot(
@@ -1299,7 +1299,7 @@ for ax, eta in zip(axes, SGLD_ETAS, strict=True):
     cov = stationary_covariance(eta)
     ax.plot(*ellipse(cov).T, color=plotting.COLOURS[0], label=f"SGLD, {eta:.4f}")
     ax.plot(*ellipse(posterior_cov).T, "k--", label="posterior")
-    ax.plot(*TRUTH, "x", color=plotting.COLOURS[1], markeredgewidth=2)
+    ax.plot(*TRUTH, "x", color=plotting.COLOURS[1], markersize=9, markeredgewidth=3)
     (left_end, bottom), (right_end, top) = (
         posterior_mean + side * 4.5 * posterior_cov.diag().sqrt() for side in (-1, 1)
     )

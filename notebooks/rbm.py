@@ -913,7 +913,16 @@ The same machine exists with other parameters, $W \to -W$, $b \to -b$, $c \to c 
 So learning should be exactly as easy, and for the plain gradient it is not:
 where $\langle v_i \rangle$ is near one, $W_{ij}$ and $c_j$ push hidden unit $j$ in the same way on every image, and the steps in all these parameters add up.
 
-The cure {cite:p}`melchior2016` is to learn in the parameters of $E = -b \cdot (v - \mu_v) - c \cdot (h - \mu_h) - (v - \mu_v)^\top W (h - \mu_h)$, with $\mu_v$ and $\mu_h$ the means of $v$ and $h$ on the data (`train` sets $\mu_h$ to one half and takes it anew on 1,000 images after each epoch).
+The cure {cite:p}`melchior2016` is to learn in the parameters of
+
+$$
+\begin{aligned}
+E(v, h) = &-b \cdot (v - \mu_v) - c \cdot (h - \mu_h) \\
+&- (v - \mu_v)^\top W (h - \mu_h),
+\end{aligned}
+$$
+
+with $\mu_v$ and $\mu_h$ the means of $v$ and $h$ on the data (`train` sets $\mu_h$ to one half and takes it anew on 1,000 images after each epoch).
 Back in $W, b, c$ this is the plain gradient with two rank-one corrections,
 
 $$
@@ -1021,7 +1030,8 @@ for (colours, centred), curve in flip_curves.items():
     )
 ax.set(xlabel="epoch", ylabel="test log-likelihood (nats)")
 ax.xaxis.get_major_locator().set_params(integer=True)
-_ = ax.legend()
+_ = ax.legend(ncol=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
 # %% tags=["check"]
 if run.on_mnist and run.profile != "smoke":
     lost = {
@@ -1195,6 +1205,7 @@ log_z_16 = exact_log_partition(small)
 direct = ais(small, black_white_bias, num_betas=2)[0]
 log_z_ais, error_ais, ess_ais = ais(small, black_white_bias, num_betas=4 * P.num_betas)
 print(f"exact {log_z_16:.2f}, AIS {log_z_ais:.2f} +/- {error_ais:.2f}")
+print(f"difference in standard errors: {(log_z_ais - log_z_16) / error_ais:.1f}")
 print(f"effective sample size {ess_ais:.0f} of 100")
 
 error_16 = run.record(
@@ -1215,6 +1226,7 @@ if run.on_mnist and run.profile != "smoke":
 # %% [markdown]
 r"""
 One warning belongs to every such number: the standard error is computed from the chains that arrived, and knows nothing of places that none of them found.
+The line above says by how many of them this estimate is off.
 The magnet of above shows it, with strong couplings and a base that prefers "off".
 By symmetry "all on" carries half of $Z$, no chain gets there, and the estimate is wrong by $\log 2 = 0.69$ while its standard error says that all is well.
 The expected weight is still right, thanks to a rare chain that gets there and weighs more than all others together.
@@ -1244,7 +1256,7 @@ CD follows the gradient of no function at all ({ref}`ex-rbm-no-gradient`), so no
 
 **Contrastive divergence has no loss; three numbers are commonly printed in its place, and none of them is the likelihood.**
 
-- $\langle F(v) \rangle - \langle F(v_1) \rangle$ of a batch and its samples: a difference of two numbers that both move, near zero for a good machine and for a useless one.
+- $\langle F(v) \rangle - \langle F(v_1) \rangle$ of a batch and its samples: a difference of two numbers that both move, of the same size for a good machine and for a poor one.
 - The reconstruction error $\langle |v - v_1|^2 \rangle$ after one sweep from the data: it falls when the machine learns, and also when its chain merely becomes slow.
 - The pseudo-likelihood $\sum_i \log p(v_i \mid v_{-i})$, estimated with a few random pixels per image: it asks for one pixel given all others, so that it can't see how whole digits are distributed.
 """
@@ -1346,7 +1358,7 @@ checks.unbiased(
 pcd, pcd_particles, pcd_history = train_and_watch("PCD-1", persistent=True)
 cd, cd_samples, cd_history = train_and_watch("CD-1", persistent=False)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Three monitors and the estimated log-likelihood on test images, for the same machine trained by PCD-1 and by CD-1. Only the last panel tells the two machines apart.", "name": "fig-rbm-monitors"}, "image": {"alt": "Four panels over epochs with one curve for PCD-1 and one for CD-1. The free energy difference is negative and jumps. The reconstruction errors fall together. The pseudo-likelihoods cross and scatter. The log-likelihood by AIS rises to about minus 92 for PCD-1 and stays below minus 115 for CD-1."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Three monitors and the log-likelihood of test images estimated by AIS, for the same machine trained by PCD-1 and by CD-1. The first three differ little, and not always in favour of the better machine; the last one differs by tens of nats.", "name": "fig-rbm-monitors"}, "image": {"alt": "Four panels over epochs with one curve for PCD-1 and one for CD-1. The free energy difference is negative and jumps. The reconstruction errors fall together. The pseudo-likelihoods cross and scatter. The log-likelihood by AIS rises to about minus 92 for PCD-1 and stays below minus 115 for CD-1."}}
 fig, axes = plt.subplots(2, 2, figsize=(7.4, 5.2), sharex=True)
 for ax, name in zip(axes.flat, pcd_history[P.epochs], strict=True):
     for label, history in (("PCD-1", pcd_history), ("CD-1", cd_history)):
@@ -1733,7 +1745,12 @@ check_path(log_ratio_of)
 # %% [markdown]
 r"""
 The factor $e^{b \cdot v}$ is in both and cancels.
-At $\beta = 0$ all units are independent: $\log Z_0 = \sum_i \log(1 + e^{b_i}) + \sum_j \log(1 + e^{c_j})$.
+At $\beta = 0$ all units are independent:
+
+$$
+\log Z_0 = \sum_i \log(1 + e^{b_i}) + \sum_j \log(1 + e^{c_j}) .
+$$
+
 ````{solution-end}
 ````
 """

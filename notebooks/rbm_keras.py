@@ -91,7 +91,7 @@ r"""
 ## The problem in one picture
 
 Two programs that train the same model, each with its own random numbers, end at two different machines.
-So do two runs of *one* program with two seeds: after three epochs their likelihoods differ by some tenths of a nat, as a check below shows, and a fault that costs less cannot be seen in a likelihood.
+So do two runs of *one* program with two seeds: after three epochs their likelihoods differ by half a nat or more, as a check below shows, and a fault that costs less cannot be seen in a likelihood.
 **Two programs are the same algorithm when the same numbers in give the same numbers out**, and the random numbers are among the numbers that go in.
 """
 
@@ -416,7 +416,7 @@ seeds = keras.random.SeedGenerator(run.seed)
 for sweeps in (1, 2):
     each, others = deviations(seeds, sweeps)
     checks.at_most(
-        f"{sweeps} sweep(s), deviations of {len(each)} states in standard errors",
+        f"sweeps: {sweeps}; deviations of {len(each)} states in standard errors",
         each,
         5,
     )
@@ -863,7 +863,7 @@ checks.unbiased("PCD after 50 steps: pixels of the model", particles, p_v @ V)
 for k in (1, 2):
     *_, (_, _, samples) = train(tiny, x, seeds, persistent=False, k=k, **still)
     exact = p_data @ np.linalg.matrix_power(T, k) @ V
-    checks.unbiased(f"CD-{k} after 50 steps: pixels of {k} sweep(s)", samples, exact)
+    checks.unbiased(f"CD-{k} after 50 steps: pixels, sweeps: {k}", samples, exact)
 
 # %% tags=["check"]
 frozen = machine(RBM, np.zeros((1, 2)), np.array([100]), np.array([-100, 100]))
@@ -1024,7 +1024,7 @@ for sweeps in (1, 2):
     each, others = deviations(42, sweeps)
     check = (checks.at_most, checks.at_least)[sweeps - 1]
     check(
-        f"seed = 42, {sweeps} sweep(s): largest deviation in standard errors",
+        f"seed = 42, sweeps: {sweeps}; largest deviation in standard errors",
         each.max(),
         (5, 15)[sweeps - 1],
     )
@@ -1224,7 +1224,7 @@ if run.on_mnist and run.profile != "smoke":
 
 # %% [markdown]
 r"""
-So after three epochs the random numbers alone move the result by some tenths of a nat, and two results that differ by so little are no sign of a fault and no proof that there is none.
+So after three epochs the random numbers alone move the result by about half a nat, the standard deviation over the seeds, and two results that differ by so little are no sign of a fault and no proof that there is none.
 
 Each hidden unit has a picture, its column of $W$: where it votes for ink (red) and against it (blue).
 Compare with the filters of the large machine in [the RBM lecture](rbm.ipynb): with 16 units in place of 500, each has to serve a large part of the digit.

@@ -553,7 +553,8 @@ checks.unbiased(
     torch.zeros(4),
 )
 everything = torch.full_like(sampled, 1 / len(sampled))
-print("theta from all of them:", fit_quartic(sampled, everything).tolist())
+by_all = fit_quartic(sampled, everything).tolist()
+print("theta from all of them:", ", ".join(f"{number:.4f}" for number in by_all))
 A = torch.linalg.inv(covariance).requires_grad_(True)
 (gradient,) = torch.autograd.grad(gaussian_loss(A), A)
 # A sum over the data rounds to about 1e-16 times the largest of the terms.
@@ -1593,7 +1594,7 @@ for i in range(2):
 
 # %% [markdown]
 r"""
-The clouds are right and their weights are not: the share on the left is nearly that of the start.
+The clouds are right and their weights are not: the share on the left stays far below 0.8.
 Langevin with a learned score can fail in three ways.
 Of the first we show the error of the field, of the second and the third what it does to a chain.
 
@@ -2191,9 +2192,11 @@ same_step = {
     eta: annealed_shares(STDS, NUM_SCALES * [eta], STARTS["uniform"])[-1]
     for eta in (LAST_STEP, PLAIN_STEP)
 }
-for name, shares in by_first.items():
-    print(name, [round(share, 3) for share in shares])
-print({f"all steps {eta:.3f}": round(share, 3) for eta, share in same_step.items()})
+print("first scale" + "".join(f"{std:6.1f}" for std in FIRST))
+for name, shares in zip(("small steps", "comparable"), by_first.values(), strict=True):
+    print(f"{name:11}" + "".join(f"{share:6.3f}" for share in shares))
+for eta, share in same_step.items():
+    print(f"all steps {eta:.3f}: {share:.3f}")
 
 # %% tags=["check"]
 shrinking, comparable = by_first.values()

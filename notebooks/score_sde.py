@@ -2238,9 +2238,10 @@ floor = sliced_wasserstein(ring.sample(P.num_points), fresh)
 idle = sliced_wasserstein(begin, fresh)
 collapsed = sliced_wasserstein(torch.zeros_like(begin), fresh)
 bends = {name: crookedness(generate(name, 100, begin[:1_000])) for name in flows}
-print("calls     " + "".join(f"{n:8d}" for n in CALLS) + "   length / distance")
+print("calls   " + "".join(f"{n:6d}" for n in CALLS) + "  bend")
 for name, row in quality.items():
-    print(f"{name:10s}" + "".join(f"{d:8.3f}" for d in row) + f"{bends[name]:12.2f}")
+    print(f"{name:8s}" + "".join(f"{d:6.2f}" for d in row) + f"{bends[name]:6.2f}")
+print("bend: length of the paths over the distance of their ends")
 print(
     f"noise left as it is {idle:.3f}, all at the mean {collapsed:.3f}, data {floor:.3f}"
 )
@@ -2363,9 +2364,10 @@ for who, noise in noises.items():
         for method, states in ends.items():
             distance = sliced_wasserstein(last(states), fresh)
             vp_quality[who][f"{method}, {grid}"] = distance
+print("VP, 5 calls         exact score  network")
 for key, distance in vp_quality["exact score"].items():
     other = vp_quality["network"][key]
-    print(f"VP, 5 calls, {key:18s}exact score {distance:.3f}, network {other:.3f}")
+    print(f"{key:18s}{distance:13.3f}{other:9.3f}")
 
 # %%
 exact_bends, exact_quality = {}, {}
@@ -2573,19 +2575,19 @@ The Fréchet ratio is the distance of the samples from the test images over that
 
 # %%
 RESULTS = """
-Boltzmann machine, no latents | parity of 3 bits, KL | < | boltzmann_machines.kl_visible
-RBM, 500 hidden units | binary MNIST, log p by AIS | > | rbm.rbm500_test_log_likelihood
+Boltzmann machine | parity of 3 bits, KL | < | boltzmann_machines.kl_visible
+RBM, 500 hidden | binary MNIST, AIS | > | rbm.rbm500_test_log_likelihood
 VAE | binary MNIST, ELBO | > | vae_pytorch.elbo_test
-VAE | binary MNIST, log p by IWAE | > | vae_pytorch.log_likelihood_iwae_test
-GAN | MNIST, Parzen estimate | > | gan_mnist.parzen_log_likelihood
+VAE | binary MNIST, IWAE | > | vae_pytorch.log_likelihood_iwae_test
+GAN | MNIST, Parzen | > | gan_mnist.parzen_log_likelihood
 GAN | MNIST, Fréchet ratio | < | gan_mnist.classifier_fd_ratio
 diffusion, DDPM | MNIST, Fréchet ratio | < | diffusion_mnist.classifier_fd_ratio
 diffusion, 20 steps | MNIST, Fréchet ratio | < | diffusion_mnist.classifier_fd_ratio_ddim20
 GAN | MNIST, one sample | < | gan_mnist.microseconds_per_sample
 diffusion, 20 steps | MNIST, one sample | < | diffusion_mnist.milliseconds_per_sample_ddim20
 diffusion | MNIST, code length | < | diffusion_mnist.bits_per_dim_bound
-energy model, two phases | eight Gaussians, KL | < | energy_models.ebm2d_kl_to_target
-energy model, NCE | eight Gaussians, KL | < | energy_models.nce_kl_to_target
+energy, two phases | eight Gaussians, KL | < | energy_models.ebm2d_kl_to_target
+energy, NCE | eight Gaussians, KL | < | energy_models.nce_kl_to_target
 normalising flow | eight Gaussians, KL | < | energy_models.flow_likelihood_kl_to_target
 diffusion, ODE | eight Gaussians, KL | < | score_sde.score_kl_to_target
 flow matching | eight Gaussians, KL | < | score_sde.flow_matching_kl_to_target
@@ -2604,13 +2606,13 @@ def of_this_build(lecture, name):
     if not metrics:
         return "   not run"
     unit = metrics[name]["unit"]
-    return f"{metrics[name]['value']:10.4g} {unit if unit != '1' else ''}".rstrip()
+    return f"{metrics[name]['value']:9.4g} {unit if unit != '1' else ''}".rstrip()
 
 
-print(f"{'family':30s}{'task, quantity':28s}{'better':10s}     value")
+print(f"{'family':20s}{'task, quantity':22s}{'better':9s}    value")
 for family, task, better, number in RESULTS:
     found = of_this_build(*number.split("."))
-    print(f"{family:30s}{task:28s}{BETTER[better]:10s}{found}")
+    print(f"{family:20s}{task:22s}{BETTER[better]:9s}{found}")
 
 # %% tags=["check"]
 own = of_this_build("score_sde", "flow_matching_kl_to_target")

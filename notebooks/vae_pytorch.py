@@ -279,7 +279,7 @@ $$
 \begin{aligned}
 p(x \mid z) &= \mathcal{N}(W z + m,\; \sigma^2 I), \\
 p(x) &= \mathcal{N}(m,\; W W^\top + \sigma^2 I), \\
-p(z \mid x) &= N\bigl(M^{-1} W^\top (x - m),\; \sigma^2 M^{-1}\bigr), \\
+p(z \mid x) &= \mathcal{N}\bigl(M^{-1} W^\top (x - m),\; \sigma^2 M^{-1}\bigr), \\
 M &= W^\top W + \sigma^2 I .
 \end{aligned}
 $$ (eq-vp-ppca)
@@ -976,7 +976,7 @@ The published $-86.76$ took 3,280 epochs and 5,000 samples; the profile `full` c
 "Samples that count" is the effective sample size of [the ELBO lecture](elbo.ipynb): of 200 weights a few carry nearly all, and {numref}`fig-vp-bound` still rises at its right end.
 """
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The importance-weighted bound of 100 test images with K samples; all points use the same samples. The band is one standard error of the mean over the images; it says how far the whole curve might shift with other images, and nothing about its shape.", "name": "fig-vp-bound"}, "image": {"alt": "A curve on a logarithmic horizontal axis from 1 to 200 samples rises steeply at first and then ever more slowly, by nearly five nats in all."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The importance-weighted bound of the first 100 test images with K samples; all points use the same samples. The recorded numbers are of many more images, and differ from the curve by as much as that. The band is one standard error of the mean over the images; it says how far the whole curve might shift with other images, and nothing about its shape.", "name": "fig-vp-bound"}, "image": {"alt": "A curve on a logarithmic horizontal axis from 1 to 200 samples rises steeply at first and then ever more slowly, by nearly five nats in all."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.2))
 nested = nested.cpu()
 spread = nested.std(1) / nested.shape[1] ** 0.5
@@ -1228,7 +1228,10 @@ $$ (eq-vp-conditional)
 The derivation begins with Bayes' rule, averaged over any $q$:
 
 $$
-\mathbb{E}_q \log p(x \mid z, y) = \mathbb{E}_q \bigl[ \log p(z \mid x, y) - \log p(z \mid y) + \log p(x \mid y) \bigr] .
+\begin{aligned}
+&\mathbb{E}_q \log p(x \mid z, y) \\
+&\quad = \mathbb{E}_q \bigl[ \log p(z \mid x, y) - \log p(z \mid y) + \log p(x \mid y) \bigr] .
+\end{aligned}
 $$ (eq-vp-conditional-bayes)
 
 ```{margin}

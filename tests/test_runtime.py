@@ -225,7 +225,7 @@ def test_record(monkeypatch, capsys):
         record(run, torch.tensor(-141.5), standard_error=np.float32(0.25), published=-142.56, source="A, 2014")
         == -141.5
     )
-    assert capsys.readouterr().out == "recorded x = -141.5 +/- 0.25 nats (published -142.56)\n"
+    assert capsys.readouterr().out == "recorded x = -141.50 +/- 0.25 nats (published -142.56)\n"
     run.record("y", np.int64(3), unit="1", protocol="counted")
     found = report(run)
     keys = [

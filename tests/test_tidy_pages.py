@@ -3,7 +3,7 @@
 import pytest
 from docutils import nodes
 
-from tidy_pages import fold, fold_checks, repair_roles, runs
+from tidy_pages import break_lines, fold, fold_checks, repair_roles, runs
 
 OK = [f"check {i}: exact 0, computed 0: ok" for i in range(3)]
 
@@ -56,6 +56,25 @@ def test_only_what_a_check_prints_is_folded(tag, classes, folded):
     assert bool(tags) is folded
     assert not any(tag["classes"] for tag in tags)  # a tag with a class is put into a box, which closes it at once
     assert sum(len(part.astext().split("\n")) for part in document.findall(nodes.literal_block)) >= len(OK)
+
+
+def test_a_full_stop_stays_with_its_formula():
+    formula = '<span class="math notranslate nohighlight">\\(x_1\\)</span>'
+    context = {"body": f"<p>({formula}, and {formula} + {formula}.</p><div class='math'>\\[x\\]</div>"}
+    break_lines(None, "page", "page.html", context, None)
+    kept = '<span class="dgm-together">'
+    expected = f"<p>({kept}{formula},</span> and {formula} + {kept}{formula}.</span></p><div class='math'>\\[x\\]</div>"
+    assert context["body"] == expected
+    break_lines(None, "search", "search.html", context := {}, None)
+    assert context == {}
+
+
+def test_names_in_a_table_break_between_their_parts():
+    code = '<code class="docutils literal notranslate"><span class="pre">{}</span></code>'
+    context = {"body": f"<p>{code.format('a_name.of')}</p><td>{code.format('a_name.of(x_)')} a_b</td>"}
+    break_lines(None, "page", "page.html", context, None)
+    broken = "a_<wbr>name.<wbr>of(<wbr>x_)"
+    assert context["body"] == f"<p>{code.format('a_name.of')}</p><td>{code.format(broken)} a_b</td>"
 
 
 def test_a_bibliography_is_no_list_without_items():

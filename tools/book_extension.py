@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import time
 from html import escape
@@ -20,6 +19,8 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.nodes import nested_parse_with_titles
+
+from dgm.runtime import with_error
 
 from repo import ROOT, colab_address, lectures, title
 
@@ -35,10 +36,7 @@ def number(value: float | None, error: float | None = None) -> str:
     """A number with as many digits as its standard error allows, in MyST Markdown."""
     if value is None:
         return ""
-    if error:
-        digits = max(0, 1 - math.floor(math.log10(error)))  # two digits of the error
-        return f"{value:.{digits}f} ± {error:.{digits}f}"
-    return f"{value:.6g}"
+    return with_error(value, error or 0).replace("+/-", "±")
 
 
 def name_of(metric: dict[str, Any]) -> str:

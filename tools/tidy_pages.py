@@ -1,4 +1,4 @@
-"""Sphinx extension: long runs of passed checks are folded, pictures link to themselves, a wrong role is taken out.
+"""Sphinx extension: runs of passed checks are folded, pictures link to themselves, lines break where they should.
 
 A cell of checks may print twenty lines that all end in "ok"; on a phone they fill two screens.  They are folded by an
 element of HTML itself, so that a page without scripts can open them; every other line, an answer to an exercise, a
@@ -64,6 +64,24 @@ def link_pictures(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             picture["scale"] = 100
 
 
+# A formula in a line is a box to the browser, which breaks the line even between it and the full stop after it.
+FORMULA = re.compile(r'(<span class="math notranslate nohighlight">\\\([^<]*\\\)</span>)([^\s<]+)')
+CELL = re.compile(r"<td\b.*?</td>", re.DOTALL)
+NAME = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span></code>)')
+
+
+def break_lines(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Keep punctuation with the formula before it; let names in the cells of a table break after `_`, `.` and `(`."""
+    if "body" not in context:
+        return
+    body = FORMULA.sub(r'<span class="dgm-together">\1\2</span>', context["body"])
+
+    def breakable(cell: re.Match[str]) -> str:
+        return NAME.sub(lambda name: re.sub(r"([_.(])(?=\w)", r"\1<wbr>", name[0]), cell[0])
+
+    context["body"] = CELL.sub(breakable, body)
+
+
 def repair_roles(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Docutils calls a bibliography a list, and none of its entries an item: a screen reader announces it as empty."""
     if "body" in context:
@@ -73,6 +91,7 @@ def repair_roles(app: Sphinx, pagename: str, templatename: str, context: dict[st
 def setup(app: Sphinx) -> dict[str, bool]:
     """Do all of it when a page is about to be written."""
     app.connect("html-page-context", repair_roles)
+    app.connect("html-page-context", break_lines)
     app.connect("doctree-resolved", fold_checks)
     app.connect("doctree-resolved", link_pictures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,6 +5,7 @@ from faults import (
     MAX_PAGE_BYTES,
     accessibility,
     alternative_texts,
+    cut_formulas,
     dead_links,
     difference,
     distorted,
@@ -44,6 +45,7 @@ def test_nothing_scrolls_sideways_on_a_phone(reader, name):
     page = reader.open(name, width=PHONE)
     page.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
     assert sideways(page) == []
+    assert cut_formulas(page) == []
     assert out_of_cells(page) == []
     assert distorted(page) == []
 

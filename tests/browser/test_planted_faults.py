@@ -91,6 +91,16 @@ def test_what_does_not_fit_on_a_phone(show, fault):
     assert faults.sideways(show(good + fault, head=head, width=PHONE).page)
 
 
+@pytest.mark.parametrize("display", ["true", ""])
+def test_a_formula_that_is_cut(show, display):
+    formula = (
+        "<main><p style='width:200px'><mjx-container {}><mjx-math style='display:inline-block;width:{}px'>x</mjx-math>"
+    )
+    shown = f"display={display} style='display:block'" if display else "style='display:inline-block'"
+    assert faults.cut_formulas(show(formula.format(shown, 150)).page) == []
+    assert faults.cut_formulas(show(formula.format(shown, 250)).page)
+
+
 def test_what_lies_over_the_next_column(show):
     row = (
         "<main><table style='table-layout:fixed;width:300px'><tr><td><code>{}</code></td><td>1</td></tr></table></main>"

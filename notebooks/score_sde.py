@@ -2238,6 +2238,8 @@ floor = sliced_wasserstein(ring.sample(P.num_points), fresh)
 idle = sliced_wasserstein(begin, fresh)
 collapsed = sliced_wasserstein(torch.zeros_like(begin), fresh)
 bends = {name: crookedness(generate(name, 100, begin[:1_000])) for name in flows}
+
+# %%
 print("calls   " + "".join(f"{n:6d}" for n in CALLS) + "  bend")
 for name, row in quality.items():
     print(f"{name:8s}" + "".join(f"{d:6.2f}" for d in row) + f"{bends[name]:6.2f}")

@@ -736,7 +736,7 @@ checks.unbiased("mean square of noisy data", e_data, 0.25, 0.25 * (2 / 1e5) ** 0
 
 # %% [markdown]
 r"""
-The parameters keep moving around the optimum, so that we evaluate an average of them with exponential weights and a memory of 400 steps, which moves less: its divergence from the target falls without jumps, and ends below that of the parameters.
+The parameters keep moving around the optimum, so that we evaluate an average of them with exponential weights and a memory of 400 steps, which moves less: over the last third of the training its divergence from the target is smaller than that of the parameters, on average.
 """
 
 
@@ -1688,7 +1688,7 @@ _ = ax.legend(fontsize=9)
 r"""
 One Gaussian alone finds noise and shuffled pixels as well as the network does; on turned digits the network is better.
 Turned digits are recognised as unusual most of the time; upside down, where 0, 1 and 8 are digits still, less often.
-Blank paper is the warning: to us it is no digit at all, and yet to this energy some of the digits are stranger than it, in a short training most of them: the area in the legend is the share that are not.
+Blank paper is the warning: to us it is no digit at all, and yet to this energy some of the digits are stranger than it: the area in the legend is the share that are not.
 A low energy means a high density, and a high density is not the same as belonging to the data: a simple image can be likely under a model that never drew it.
 """
 

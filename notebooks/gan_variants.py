@@ -1528,7 +1528,7 @@ _ = ax.legend(loc="upper left")
 
 # %% [markdown]
 r"""
-The box would allow 37, and the clipped critic uses a small part of it: nothing in the game fixes its slope, while the penalty holds that of the other near 1.
+The box would allow 37, and the clipped critic uses less than a third of it (`slope_clipped`): nothing in the game fixes its slope, while the penalty holds that of the other near 1.
 A wide bound alone does not make a useful critic ({ref}`ex-variants-clip`).
 Spectral normalisation works with one multiplication a step: at the end every layer's largest singular value is 1 to a tenth.
 """

@@ -1487,7 +1487,7 @@ _ = ax.legend(loc="lower left")
 r"""
 Noise keeps the gradient alive for as long as it is there: while it stays, the pull lies within a fifth of its exact value, and when it has fallen to zero, the pull dies as well.
 It has to fall so slowly that the generator arrives in time; here the generator stands still.
-With the penalty the gradient ends several times as long as without (the number is on the [results page](../book/results.md)), but it falls as well, at least tenfold.
+With the penalty the gradient ends more than three times as long as without (how much, is recorded), but it falls as well, at least tenfold.
 {numref}`fig-js-heat` shows the three discriminators.
 """
 
@@ -2131,7 +2131,7 @@ plotting.film(
 r"""
 What you should see: without a cure at most two modes are covered at a time, on the average, and other ones later: over the time a network covers most of the eight.
 Most of its samples are on the way, on threads between the modes.
-Equal rates are the one cure of the four: at the end the generators cover about seven of the eight modes, and about three quarters of the samples lie near a mode.
+Equal rates are the one cure of the four: at the end the generators cover more than five modes, and more than half of the samples lie near a mode; the recorded numbers say how many.
 Feature matching finds nearly all modes and covers next to none, just like the control, which was never trained: it asks for the right *means* of the features, and a wide cloud can have them.
 By the modes found alone, feature matching would have been a cure, and so would the cloud: without a control the number says nothing.
 Instance noise and the gradient penalty cover at most two modes as well: they repair a discriminator that is too sure, and here its mean answers to data and to samples differ by less than 0.1, in all three runs.

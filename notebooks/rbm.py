@@ -1256,7 +1256,7 @@ CD follows the gradient of no function at all ({ref}`ex-rbm-no-gradient`), so no
 
 **Contrastive divergence has no loss; three numbers are commonly printed in its place, and none of them is the likelihood.**
 
-- $\langle F(v) \rangle - \langle F(v_1) \rangle$ of a batch and its samples: a difference of two numbers that both move, of the same size for a good machine and for a poor one.
+- $\langle F(v) \rangle - \langle F(v_1) \rangle$ of a batch and its samples: a difference of two numbers that both move with the machine.
 - The reconstruction error $\langle |v - v_1|^2 \rangle$ after one sweep from the data: it falls when the machine learns, and also when its chain merely becomes slow.
 - The pseudo-likelihood $\sum_i \log p(v_i \mid v_{-i})$, estimated with a few random pixels per image: it asks for one pixel given all others, so that it can't see how whole digits are distributed.
 """
@@ -1358,7 +1358,7 @@ checks.unbiased(
 pcd, pcd_particles, pcd_history = train_and_watch("PCD-1", persistent=True)
 cd, cd_samples, cd_history = train_and_watch("CD-1", persistent=False)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Three monitors and the log-likelihood of test images estimated by AIS, for the same machine trained by PCD-1 and by CD-1. The first three differ little, and not always in favour of the better machine; the last one differs by tens of nats.", "name": "fig-rbm-monitors"}, "image": {"alt": "Four panels over epochs with one curve for PCD-1 and one for CD-1. The free energy difference is negative and jumps. The reconstruction errors fall together. The pseudo-likelihoods cross and scatter. The log-likelihood by AIS rises to about minus 92 for PCD-1 and stays below minus 115 for CD-1."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Three monitors and the log-likelihood of test images estimated by AIS, for the same machine trained by PCD-1 and by CD-1. Only the last one is a likelihood.", "name": "fig-rbm-monitors"}, "image": {"alt": "Four panels over epochs with one curve for PCD-1 and one for CD-1. The free energy difference is negative and jumps. The reconstruction errors fall together. The pseudo-likelihoods cross and scatter. The log-likelihood by AIS rises to about minus 92 for PCD-1 and stays below minus 115 for CD-1."}}
 fig, axes = plt.subplots(2, 2, figsize=(7.4, 5.2), sharex=True)
 for ax, name in zip(axes.flat, pcd_history[P.epochs], strict=True):
     for label, history in (("PCD-1", pcd_history), ("CD-1", cd_history)):

@@ -91,7 +91,7 @@ r"""
 ## The problem in one picture
 
 Two programs that train the same model, each with its own random numbers, end at two different machines.
-So do two runs of *one* program with two seeds: after three epochs their likelihoods differ by half a nat or more, as a check below shows, and a fault that costs less cannot be seen in a likelihood.
+So do two runs of *one* program with two seeds: after three epochs their likelihoods scatter with a standard deviation of some tenths of a nat, as a check below shows, and a fault that costs less cannot be seen in a likelihood.
 **Two programs are the same algorithm when the same numbers in give the same numbers out**, and the random numbers are among the numbers that go in.
 """
 
@@ -1224,7 +1224,7 @@ if run.on_mnist and run.profile != "smoke":
 
 # %% [markdown]
 r"""
-So after three epochs the random numbers alone move the result by about half a nat, the standard deviation over the seeds, and two results that differ by so little are no sign of a fault and no proof that there is none.
+So after three epochs the random numbers alone move the result by some tenths of a nat, as a standard deviation, and two results that differ by so little are no sign of a fault and no proof that there is none.
 
 Each hidden unit has a picture, its column of $W$: where it votes for ink (red) and against it (blue).
 Compare with the filters of the large machine in [the RBM lecture](rbm.ipynb): with 16 units in place of 500, each has to serve a large part of the digit.

@@ -976,7 +976,7 @@ The published $-86.76$ took 3,280 epochs and 5,000 samples; the profile `full` c
 "Samples that count" is the effective sample size of [the ELBO lecture](elbo.ipynb): of 200 weights a few carry nearly all, and {numref}`fig-vp-bound` still rises at its right end.
 """
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The importance-weighted bound of the first 100 test images with K samples; all points use the same samples. The recorded numbers are of many more images, and differ from the curve by as much as that. The band is one standard error of the mean over the images; it says how far the whole curve might shift with other images, and nothing about its shape.", "name": "fig-vp-bound"}, "image": {"alt": "A curve on a logarithmic horizontal axis from 1 to 200 samples rises steeply at first and then ever more slowly, by nearly five nats in all."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The importance-weighted bound of the first 100 test images with K samples; all points use the same samples. The recorded numbers are means over many more images. The band is one standard error of the mean over the images; it says how far the whole curve might shift with other images, and nothing about its shape.", "name": "fig-vp-bound"}, "image": {"alt": "A curve on a logarithmic horizontal axis from 1 to 200 samples rises steeply at first and then ever more slowly, by nearly five nats in all."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.2))
 nested = nested.cpu()
 spread = nested.std(1) / nested.shape[1] ** 0.5

@@ -15,13 +15,13 @@ setup: $(INSTALLED)     ## make .venv and install the locked dependencies
 ready:  # one clear line where something is missing; each target asks, it takes a moment
 	@command -v $(or $(PYTHON),python3) > /dev/null || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=..." >&2; exit 1; }
-	@$(or $(PYTHON),python3) tools/preflight.py
+	@$(or $(PYTHON),python3) -m tools.preflight
 
 # The marker goes first and comes last: where it is missing an installation was stopped, and .venv is made anew.
 $(INSTALLED): requirements.txt pyproject.toml | ready
-	@$(or $(PYTHON),python3) tools/preflight.py setup
+	@$(or $(PYTHON),python3) -m tools.preflight setup
 	@if test -e $@; then rm $@; else $(PYTHON) -m venv --clear .venv; fi
-	@$(BIN)/python tools/preflight.py index
+	@$(BIN)/python -m tools.preflight index
 	@echo "installing what the book needs into .venv: some minutes, most of them for torch"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
 		-r requirements.txt
@@ -29,12 +29,12 @@ $(INSTALLED): requirements.txt pyproject.toml | ready
 	touch $@
 
 book: $(INSTALLED)     ## run the lectures and write _build/quick/html/index.html
-	@$(BIN)/python tools/preflight.py build
-	$(BIN)/python tools/book.py
+	@$(BIN)/python -m tools.preflight build
+	$(BIN)/python -m tools.book.build
 
 test: lint     ## everything that CI runs
 	$(BIN)/python -m pytest -n auto
-	$(BIN)/python tools/smoke.py
+	$(BIN)/python -m tools.verify.smoke
 	DGM_BOOK=_build/smoke/html $(MAKE) browser
 	$(MAKE) colab-test
 
@@ -45,23 +45,23 @@ lint: $(INSTALLED)     ## style, spelling, generated files
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/codespell
-	$(BIN)/python tools/sync.py --check
+	$(BIN)/python -m tools.sync --check
 
 sync: $(INSTALLED)     ## write the notebooks from their .py, and the address from _config.yml
 	$(BIN)/ruff format --quiet notebooks
-	$(BIN)/python tools/sync.py
+	$(BIN)/python -m tools.sync
 
 colab: $(INSTALLED)     ## clean notebooks for Colab and plain Jupyter, to _build/colab/notebooks
-	$(BIN)/python tools/colab.py
+	$(BIN)/python -m tools.export.colab
 
-colab-test: $(INSTALLED)  # each of them alone, as in Colab; with some only: .venv/bin/python tools/try_colab.py rbm
-	$(BIN)/python tools/try_colab.py
+colab-test: $(INSTALLED)  # each of them alone, as in Colab; with some only: .venv/bin/python -m tools.verify.try_colab rbm
+	$(BIN)/python -m tools.verify.try_colab
 
 slides: $(INSTALLED)     ## a deck of slides, that needs no network: make slides LECTURE=rbm
-	$(BIN)/python tools/slides.py $(LECTURE)
+	$(BIN)/python -m tools.export.slides.make $(LECTURE)
 
 pdf: book     ## the book on paper, to _build/pdf/book.pdf (needs Chromium)
-	$(BIN)/python tools/pdf.py
+	$(BIN)/python -m tools.export.pdf.make
 
 serve: book     ## the book at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/quick/html
@@ -70,7 +70,7 @@ bench: $(INSTALLED)     ## speed beside the loop of a textbook, to _build/bench.
 	$(BIN)/python benchmarks/run.py
 
 full: $(INSTALLED)     ## the published numbers, to results/full (one GPU, or patience)
-	$(BIN)/python tools/full.py
+	$(BIN)/python -m tools.runs.full
 
 lock:     ## resolve requirements.txt anew from the ranges in pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --generate-hashes \

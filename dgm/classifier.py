@@ -1,6 +1,6 @@
 """Our own small MNIST classifier, whose features and labels judge samples.  PyTorch.
 
-`tools/train_classifier.py` trained the weights beside this file.  Its features mean nothing outside this book: compare
+`tools/runs/classifier.py` trained the weights beside this file.  Its features mean nothing outside this book: compare
 distances in them with one another, never with published ones.
 """
 

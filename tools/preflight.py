@@ -1,9 +1,9 @@
 """What this machine lacks, in one line each, before anything is begun: `make` calls this with the Python it found.
 
-python tools/preflight.py          is .venv fit to be used, or is there a Python to make it with?
-python tools/preflight.py setup    can it be made: permission, room on the disk, the module venv?
-python tools/preflight.py build    is there room for a book, and the right to write it?
-python tools/preflight.py index    can pip reach its package index?  (with the Python of .venv)
+python -m tools.preflight          is .venv fit to be used, or is there a Python to make it with?
+python -m tools.preflight setup    can it be made: permission, room on the disk, the module venv?
+python -m tools.preflight build    is there room for a book, and the right to write it?
+python -m tools.preflight index    can pip reach its package index?  (with the Python of .venv)
 
 It runs before .venv exists, with any Python from 3.6 on: an old one is to be told so, and not to stumble over syntax.
 """

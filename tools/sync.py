@@ -1,7 +1,7 @@
 """Write all that is generated from another file: notebooks from their `.py`, the address, the README's table.
 
-python tools/sync.py            write
-python tools/sync.py --check    write nothing, exit with 1 and say what is out of step
+python -m tools.sync            write
+python -m tools.sync --check    write nothing, exit with 1 and say what is out of step
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-from repo import COLAB, ROOT, colab_address, lectures, page_address, repository, title
+from tools.repo import COLAB, ROOT, colab_address, lectures, page_address, repository, title
 
 TABLE = re.compile(r"(<!-- lectures -->\n).*?(<!-- /lectures -->)", re.DOTALL)
 

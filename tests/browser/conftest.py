@@ -5,7 +5,7 @@ They need a built book, so that a plain `pytest` passes over this folder (`norec
 
 import pytest
 
-from browser import Reader, book_folder, browser, page_names, serve
+from tools.browser import Reader, book_folder, browser, page_names, serve
 
 BOOK = pytest.StashKey()
 

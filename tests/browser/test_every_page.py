@@ -1,7 +1,7 @@
 """Every page of the built book, in a real browser, light and dark, wide and on a phone."""
 
-from browser import PHONE
-from faults import (
+from tools.browser import PHONE
+from tools.verify.faults import (
     MAX_PAGE_BYTES,
     accessibility,
     alternative_texts,

@@ -6,8 +6,8 @@ import io
 import pytest
 from PIL import Image
 
-import faults
-from browser import PHONE, page_names
+from tools.browser import PHONE, page_names
+from tools.verify import faults
 
 CODE = '<pre><code>x = "$$ \\frac" + "{eq}`a` ::: ```{note}"</code></pre>'
 

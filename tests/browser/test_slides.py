@@ -3,9 +3,9 @@
 import nbformat
 import pytest
 
-import slides
-from browser import book_folder, serve
-from repo import ROOT
+from tools.browser import book_folder, serve
+from tools.export.slides import make as slides
+from tools.repo import ROOT
 
 WIDTH, HEIGHT = 1280, 720
 MEASURE = """() => [...document.querySelectorAll(".slides > section > section")].map(slide => {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from browser import page_names
+from tools.browser import page_names
 
 FILMS = ".dgm-film"
 

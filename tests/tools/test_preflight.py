@@ -1,0 +1,165 @@
+"""What a machine may lack: each fault is planted, and must be told in one line."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tools import preflight
+from tools.repo import ROOT
+
+
+@pytest.fixture
+def venv(tmp_path):
+    """A folder whose .venv was made by the Python that runs here, without anything installed."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / ".venv"], check=True)
+    return tmp_path
+
+
+@pytest.fixture
+def disk_with(monkeypatch):
+    """A function that makes every disk have as many gigabytes left."""
+
+    def fill(gigabytes):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=gigabytes * 1e9))
+
+    return fill
+
+
+def make(folder, *words, **environment):
+    """`make` in a copy of the Makefile, with nothing but the given programs in sight."""
+    shutil.copytree(ROOT / "tools", folder / "tools", dirs_exist_ok=True)
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    command = ["make", "-C", str(folder), *words]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_an_old_python_can_read_the_script():
+    ast.parse((ROOT / "tools" / "preflight.py").read_text(), feature_version=(3, 6))
+
+
+@pytest.mark.parametrize(("version", "fits"), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False)])
+def test_the_range_of_pythons(version, fits):
+    assert (preflight.problems_of_python(version, "/opt/python3") == []) is fits
+
+
+def test_make_tells_an_old_python_so(tmp_path):
+    old = tmp_path / "python3"
+    # It answers as an old one would, when make asks for its version and when it runs the script.
+    version = "import sys; sys.version_info = (3, 9, 2, 'final', 0); sys.argv = sys.argv[1:]; "
+    old.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exit 1\nexec {sys.executable} -c "'
+        f'{version} import runpy; runpy.run_path(sys.argv[0], run_name=\'__main__\')" "$@"\n'
+    )
+    old.chmod(0o755)
+    done = make(tmp_path, "setup", f"PYTHON={old}")
+    assert done.returncode == 2
+    assert "Python 3.11, 3.12 or 3.13 is needed, got 3.9" in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_a_full_disk_is_told_before_anything_is_made(tmp_path, disk_with):
+    disk_with(2.0)
+    (message,) = preflight.problems_of_setup(str(tmp_path))
+    assert "2.0 GB free" in message
+    disk_with(100.0)
+    assert preflight.problems_of_setup(str(tmp_path)) == []
+
+
+def test_a_finished_installation_needs_less_room(venv, disk_with):
+    disk_with(preflight.VENV_GB)
+    assert preflight.problems_of_setup(str(venv)) != []
+    (venv / ".venv" / ".installed").touch()
+    assert preflight.problems_of_setup(str(venv)) == []
+
+
+def test_what_a_stopped_installation_left_counts_as_room(tmp_path, disk_with, monkeypatch):
+    monkeypatch.setattr(preflight, "_size", lambda folder: 6e9)
+    needed = preflight.VENV_GB + 2 * preflight.DOWNLOAD_GB
+    disk_with(needed - 5.9)
+    assert preflight.problems_of_setup(str(tmp_path)) == []
+    disk_with(needed - 6.1)
+    assert len(preflight.problems_of_setup(str(tmp_path))) == 1
+
+
+def test_each_disk_is_counted_alone(tmp_path, disk_with, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    real = os.stat
+    device = {str(tmp_path / "one"): 1, str(tmp_path / "two"): 2}
+    monkeypatch.setattr(os, "stat", lambda path, **more: SimpleNamespace(st_dev=device[path]))
+    monkeypatch.setattr(os.path, "isdir", lambda path: path in device)
+    disk_with(5.0)
+    needs = [(str(tmp_path / "one" / "new"), 3.0), (str(tmp_path / "two"), 4.0)]
+    assert preflight.problems_of_room(needs) == []
+    device[str(tmp_path / "two")] = 1
+    (message,) = preflight.problems_of_room(needs)
+    monkeypatch.setattr(os, "stat", real)
+    assert "7.0 GB are needed" in message
+
+
+def test_a_build_on_a_full_disk(tmp_path, disk_with):
+    disk_with(0.1)
+    (message,) = preflight.problems_of_build(str(tmp_path))
+    assert "0.1 GB free, 0.5 GB are needed" in message
+
+
+def test_a_folder_that_refuses_files(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(preflight.tempfile, "TemporaryFile", refuse)
+    (message,) = preflight.problems_of_build(str(tmp_path))
+    assert message.startswith(f"can't write to {tmp_path}: Permission denied")
+
+
+def test_a_venv_that_works(venv):
+    assert preflight.problems_of_venv(str(venv)) == []
+
+
+def test_a_venv_whose_python_is_gone(venv):
+    python = venv / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to("/nowhere/python3.11")
+    (message,) = preflight.problems_of_venv(str(venv))
+    assert "rm -rf .venv" in message
+
+
+def test_a_venv_of_another_minor_version(venv):
+    """The system's python3 was upgraded: the link leads to it, and the packages lie where it does not look."""
+    lib = venv / ".venv" / "lib"
+    next(lib.iterdir()).rename(lib / "python3.2")
+    assert "does not work" in preflight.problems_of_venv(str(venv))[0]
+
+
+def test_a_venv_that_was_moved(venv, tmp_path):
+    (tmp_path / "moved").mkdir()
+    (venv / ".venv").rename(tmp_path / "moved" / ".venv")
+    assert "made in another folder" in preflight.problems_of_venv(str(tmp_path / "moved"))[0]
+
+
+def test_no_network_is_one_line_and_leaves_nothing_that_counts_as_installed(tmp_path):
+    nobody_listens = "http://127.0.0.1:9/simple"
+    lone = {"PIP_INDEX_URL": nobody_listens, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "NO_PROXY": "*"}
+    done = make(tmp_path, "setup", f"PYTHON={sys.executable}", **lone)
+    assert done.returncode == 2
+    first, rest = done.stderr.splitlines()[0], done.stderr.splitlines()[1:]
+    assert first.startswith("pip can't get")
+    assert "needs the network once" in first
+    assert all(line.startswith("make") for line in rest)
+    assert not (tmp_path / ".venv" / ".installed").exists()
+
+
+def test_a_stopped_installation_is_made_anew(venv):
+    """Half a package, as Ctrl-C leaves it, would satisfy pip: the second `make setup` must not keep it."""
+    half = next((venv / ".venv" / "lib").glob("python*/site-packages")) / "numpy-9.dist-info"
+    half.mkdir()
+    make(venv, "setup", f"PYTHON={sys.executable}", PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull, PIP_FIND_LINKS="")
+    assert (venv / ".venv" / "bin" / "python").exists()
+    assert not half.exists()

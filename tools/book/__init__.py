@@ -1,0 +1,1 @@
+"""Runs the lectures and renders the pages."""

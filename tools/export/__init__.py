@@ -1,0 +1,1 @@
+"""Out of the book: notebooks for Colab, slides, paper."""

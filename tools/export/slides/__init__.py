@@ -1,0 +1,1 @@
+"""A lecture as a deck of slides."""

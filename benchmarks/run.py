@@ -65,7 +65,7 @@ def main() -> None:
     }
     path = Path(__file__).parents[1] / "_build" / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "records": records}, indent=1) + "\n")
+    path.write_text(json.dumps({"machine": machine, "records": records}, indent=1) + "\n", encoding="utf-8")
     print(path)
 
 

@@ -13,7 +13,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from dgm import checks, data, plotting
 from dgm.progress import progress
-from dgm.runtime import Run, start
+from dgm.runtime import Run, float64, start
 
-__all__ = ["Run", "checks", "data", "plotting", "progress", "start"]
+__all__ = ["Run", "checks", "data", "float64", "plotting", "progress", "start"]
 __version__ = "0.1.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
+import warnings
 from pathlib import Path
 
 
@@ -35,7 +36,9 @@ def fetch(path: Path, digest: str, urls: list[str], *, timeout: float) -> None:
         MirrorsFailed: no mirror gave the file.
         DataError: the folder can't be written to, or the disk is full.
     """
-    import pooch
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm's, which pooch imports, that Jupyter has no widgets: ours is plain text
+        import pooch
     import requests
 
     pooch.get_logger().setLevel("WARNING")  # a lecture prints its own one line

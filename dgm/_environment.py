@@ -40,6 +40,23 @@ def build_folder() -> Path:
     return book / "_build" / "alone"
 
 
+def seed_of_environment(default: int = 0) -> int:
+    """The seed of a run, from the environment variable `DGM_SEED`.
+
+    Raises:
+        ValueError: the variable holds no whole number from 0 to 99,999.
+    """
+    text = os.environ.get("DGM_SEED") or str(default)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5):
+        raise ValueError(f"DGM_SEED: expected a whole number from 0 to 99999, got {text!r}")
+    return int(text)
+
+
+def run_folder(build: Path, profile: str, seed: int) -> Path:
+    """Where in a build folder a profile has its own: with a seed other than 0 beside it, so that none is published."""
+    return build / (profile if seed == 0 else f"{profile}-seed{seed}")
+
+
 def seed_everything(seed: int) -> None:
     """Seed NumPy's global generator and those of torch and Keras, where they are loaded.
 
@@ -73,15 +90,34 @@ def set_threads() -> int:
 
 
 def find_device() -> tuple[str, str]:
-    """The device, as its framework names it, and the hardware in words: CUDA, else MPS, else CPU."""
+    """The device, as its framework names it, and the hardware in words: CUDA, else MPS, else CPU.
+
+    `DGM_DEVICE=cpu` keeps everything on the CPU.
+
+    Raises:
+        ValueError: the variable holds another word.
+    """
+    wanted = os.environ.get("DGM_DEVICE")
+    if wanted not in (None, "", "cpu"):
+        raise ValueError(f"DGM_DEVICE: expected cpu, or nothing, got {wanted!r}")
     torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
-    if torch and torch.cuda.is_available():
+    if wanted and tensorflow:
+        with contextlib.suppress(RuntimeError):  # raised when TensorFlow already uses one
+            tensorflow.config.set_visible_devices([], "GPU")
+    if torch and torch.cuda.is_available() and not wanted:
         return "cuda", torch.cuda.get_device_name()
-    if torch and torch.backends.mps.is_available():
+    if torch and torch.backends.mps.is_available() and not wanted:
         return "mps", f"Apple {platform.machine()}"
-    if tensorflow and not torch and tensorflow.config.list_physical_devices("GPU"):
+    if tensorflow and not torch and not wanted and tensorflow.config.list_physical_devices("GPU"):
         return "gpu", "GPU"
     return "cpu", f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+
+def settle_keras() -> None:
+    """What the lectures assume of Keras, whatever the reader's `keras.json` says."""
+    if keras := sys.modules.get("keras"):
+        keras.config.set_floatx("float32")
+        keras.config.set_image_data_format("channels_last")
 
 
 def commit() -> str:
@@ -89,11 +125,16 @@ def commit() -> str:
     if named := os.environ.get("DGM_COMMIT"):
         return named
     here = Path(__file__).parent
+    # Inside a hook git names another repository in GIT_DIR.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", *words]
+        done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # an archive inside somebody's repository is not of it
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -86,10 +86,10 @@ class Digits:
 def data_folder() -> Path:
     """Where data live: `DGM_DATA`, else the user's cache folder."""
     if named := os.environ.get("DGM_DATA"):
-        return Path(named)
-    import pooch
+        return Path(named).expanduser()
+    from platformdirs import user_cache_path  # not pooch's, whose import brings tqdm's warning into the page
 
-    return Path(pooch.os_cache("dgm"))
+    return user_cache_path("dgm")
 
 
 def fetch_mnist(folder: str | Path | None = None, *, mirrors: tuple[str, ...] = MIRRORS, timeout: float = 20) -> Path:
@@ -121,14 +121,27 @@ def fetch_mnist(folder: str | Path | None = None, *, mirrors: tuple[str, ...] = 
 def load_digits(folder: str | Path | None = None, *, mirrors: tuple[str, ...] = MIRRORS, timeout: float = 20) -> Digits:
     """MNIST, or scikit-learn's embedded digits where no mirror can be reached; `warning` then says so, loudly.
 
+    Where `DGM_DATASET` names one of the two, that one is taken and nothing is downloaded: the build of the book decides
+    once, and its kernels must not decide again.
+
     Args: as of `fetch_mnist`.
 
     Raises:
-        DataError: the folder can't be written to.
+        DataError: the folder can't be written to, or `DGM_DATASET` asks for MNIST and the folder has none.
+        ValueError: `DGM_DATASET` names no data set.
     """
+    wanted = os.environ.get("DGM_DATASET")
+    if wanted not in (None, "", "MNIST", "digits"):
+        raise ValueError(f"DGM_DATASET: expected MNIST or digits, got {wanted!r}")
+    if wanted == "digits":
+        return _embedded_digits("DGM_DATASET asks for them.")
     try:
+        if wanted:
+            mirrors = ()
         raw = fetch_mnist(folder, mirrors=mirrors, timeout=timeout)
     except MirrorsFailed as error:
+        if wanted:
+            raise
         return _embedded_digits(str(error))
     arrays = [read_idx(raw / name) for name in FILES]
     return Digits("MNIST", *arrays, num_train=50_000)

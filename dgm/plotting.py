@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,7 +18,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def apply_style() -> None:
-    """One look for every figure of the book."""
+    """One look for every figure of the book: matplotlib's own defaults, whatever a matplotlibrc says, and ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of settings that matplotlib means to give up
+        plt.rcdefaults()
     plt.rcParams.update(
         {
             "axes.grid": True,

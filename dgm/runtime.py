@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -16,13 +17,38 @@ from typing import Any
 
 import numpy as np
 
+from dgm import checks
 from dgm import data as _data
 from dgm import plotting as _plotting
-from dgm._environment import PROFILES, build_folder, commit, find_device, profile_name, seed_everything, set_threads
+from dgm._environment import (
+    PROFILES,
+    build_folder,
+    commit,
+    find_device,
+    profile_name,
+    run_folder,
+    seed_everything,
+    seed_of_environment,
+    set_threads,
+    settle_keras,
+)
 from dgm.checkpoints import Checkpoints
 
-__all__ = ["PROFILES", "Run", "build_folder", "profile_name", "recorded", "seed_everything", "start", "with_error"]
+__all__ = [
+    "PROFILES",
+    "Run",
+    "build_folder",
+    "float64",
+    "profile_name",
+    "recorded",
+    "run_folder",
+    "seed_everything",
+    "seed_of_environment",
+    "start",
+    "with_error",
+]
 
+SEEDS_APART = 10_000  # lectures add small numbers to the seed: two runs must share no stream
 _VERSIONED = ("dgm", "numpy", "torch", "torchvision", "keras", "tensorflow", "jax", "matplotlib", "sklearn")
 
 
@@ -44,6 +70,13 @@ def _scalar(what: str, value: Any) -> float:
     return float(number.item())
 
 
+def float64(x: Any) -> Any:
+    """A tensor, or a copy of a module, in double precision and on the CPU: Apple's GPUs have none."""
+    if hasattr(x, "parameters"):
+        return copy.deepcopy(x).cpu().double()
+    return x.cpu().double()
+
+
 @dataclass
 class Run:
     """One run of one lecture: what it may spend, where it computes, what it found.
@@ -54,7 +87,7 @@ class Run:
         parameters: what the profile means in this lecture, as attributes.
         device: where tensors go, as the framework names it.
         hardware: the device in words.
-        seed: what every generator started from.
+        seed: what every generator starts from: 10,000 times `DGM_SEED`, since lectures add small numbers to it.
         data: the digits, when `start` was asked for them; `data.name` is `MNIST` or `digits`.
         rng: NumPy's random numbers, from the seed.
     """
@@ -69,13 +102,18 @@ class Run:
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     _checkpoints: list[Checkpoints] = field(default_factory=list)
+    _seed_number: int = 0
     _started: float = field(default_factory=time.perf_counter)
     _commit: str = field(default_factory=commit)
 
     @property
     def path(self) -> Path:
         """The results file of this lecture and profile."""
-        return build_folder() / self.profile / "results" / f"{self.lecture}.json"
+        return self._folder / "results" / f"{self.lecture}.json"
+
+    @property
+    def _folder(self) -> Path:
+        return run_folder(build_folder(), self.profile, self._seed_number)
 
     @property
     def on_mnist(self) -> bool:
@@ -166,7 +204,7 @@ class Run:
 
     @property
     def _checkpoint_folder(self) -> Path:
-        return build_folder() / self.profile / "checkpoints" / self.lecture
+        return self._folder / "checkpoints" / self.lecture
 
     def finish(self) -> None:
         """Write the results file for the last time, forget the checkpoints, and say how long the lecture took."""
@@ -175,6 +213,8 @@ class Run:
         print(
             f"{self.lecture}: {len(self.metrics)} numbers recorded, {self.seconds:.0f} s in the profile {self.profile}"
         )
+        if failed := checks.noted():
+            print(f"{self.lecture}: {len(failed)} checks failed, and the run went on: DGM_CHECKS=note")
 
     def _write(self, *, finished: bool = False) -> None:
         found = {name: sys.modules[name] for name in _VERSIONED if name in sys.modules}
@@ -182,6 +222,7 @@ class Run:
         report = {
             "lecture": self.lecture,
             "profile": self.profile,
+            "seed": self._seed_number,
             "dataset": self.data.name if self.data else None,
             "device": self.hardware if self.device == "cpu" else f"{self.device}: {self.hardware}",
             "seconds": round(self.seconds, 1),
@@ -189,16 +230,22 @@ class Run:
             "resumed": any(checkpoints.resumed for checkpoints in self._checkpoints),
             "versions": {"python": platform.python_version(), **versions},
             "commit": self._commit,
+            "code": os.environ.get("DGM_CODE"),
+            "failed_checks": checks.noted(),
             "metrics": list(self.metrics.values()),
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(report, indent=1) + "\n")
+        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         partial.replace(self.path)  # in one step: a reader never meets half a file
 
 
 def start(
-    lecture: str, *, parameters: dict[str, tuple[Any, Any, Any]] | None = None, data: str | None = None, seed: int = 0
+    lecture: str,
+    *,
+    parameters: dict[str, tuple[Any, Any, Any]] | None = None,
+    data: str | None = None,
+    seed: int | None = None,
 ) -> Run:
     """Start a lecture: read the profile, find the device, seed everything, load the data, print one line of them.
 
@@ -208,12 +255,14 @@ def start(
         lecture: its name, as in `notebooks/`.
         parameters: for each name its value in the profiles smoke, quick and full, e.g. `{"epochs": (1, 10, 300)}`.
         data: `"mnist"` to load the digits, `None` for a lecture that needs none.
-        seed: of every generator.
+        seed: of every generator; default 10,000 times `DGM_SEED`, which is 0 where nobody sets it.
 
     Raises:
         ValueError: an unknown profile or data set, or a parameter without a value of one kind for each profile.
     """
     profile = profile_name()
+    number = seed_of_environment() if seed is None else seed
+    seed = SEEDS_APART * number if seed is None else seed
     if data not in (None, "mnist"):
         raise ValueError(f"data: expected 'mnist' or None, got {data!r}")
     for name, values in (parameters or {}).items():
@@ -224,14 +273,15 @@ def start(
             raise ValueError(f"parameters, {name}: expected three values of one kind, got {values!r}")
     threads = set_threads()
     device, hardware = find_device()
+    settle_keras()
     seed_everything(seed)
     _plotting.apply_style()
     chosen = PROFILES.index(profile)
     meaning = SimpleNamespace(**{name: values[chosen] for name, values in (parameters or {}).items()})
-    run = Run(lecture, profile, meaning, device, hardware, seed, rng=np.random.default_rng(seed))
+    run = Run(lecture, profile, meaning, device, hardware, seed, rng=np.random.default_rng(seed), _seed_number=number)
     run.path.unlink(missing_ok=True)  # a run that fails must not leave the numbers of an earlier one
     run.data = digits = _data.load_digits() if data else None
-    words = [lecture, f"profile {profile}", f"{device} ({hardware}, {threads} threads)", f"seed {seed}"]
+    words = [lecture, f"profile {profile}", f"{device} ({hardware}, {threads} threads)", f"seed {number}"]
     if digits:
         words.append(f"{digits.name}: {len(digits.images):,} + {len(digits.test_images):,} images")
     print(" | ".join(words))
@@ -253,8 +303,8 @@ def recorded(lecture: str, profile: str | None = None) -> dict[str, dict[str, An
     if not os.environ.get("DGM_BUILD"):
         folders.append(build_folder().parent)
     for folder in folders:
-        path = folder / (profile or profile_name()) / "results" / f"{lecture}.json"
-        report = json.loads(path.read_text()) if path.is_file() else {}
+        path = run_folder(folder, profile or profile_name(), seed_of_environment()) / "results" / f"{lecture}.json"
+        report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if report.get("finished"):  # else it runs at this moment, or was stopped
             return {metric["name"]: metric for metric in report["metrics"]}
     return {}

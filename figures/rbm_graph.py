@@ -36,4 +36,4 @@ def draw() -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("rbm_graph.svg").write_text(draw())
+    Path(__file__).with_name("rbm_graph.svg").write_text(draw(), encoding="utf-8")

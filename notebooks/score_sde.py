@@ -2567,72 +2567,9 @@ _ = ax.set_ylabel("density")
 
 # %% [markdown]
 r"""
-And the numbers of this book, read from the results of this build; "not run" means that a lecture has not run in this profile before this one.
-A name that the lecture does not have is an error.
+The numbers of this book stand side by side on the [results page](../book/results.md), a row for each family.
 They are numbers of different tasks: compare only rows with the same task.
-The third column says which numbers are better; log-likelihoods and their bounds are better when larger, code lengths, distances and times when smaller.
-A number without a unit is a ratio, a distance, or a probability.
-The Fréchet ratio is the distance of the samples from the test images over that of the training images, see [the GAN on MNIST](gan_mnist.ipynb).
 """
-
-# %%
-RESULTS = """
-Boltzmann machine | parity of 3 bits, KL | < | boltzmann_machines.kl_visible
-RBM, 500 hidden | binary MNIST, AIS | > | rbm.rbm500_test_log_likelihood
-VAE | binary MNIST, ELBO | > | vae_pytorch.elbo_test
-VAE | binary MNIST, IWAE | > | vae_pytorch.log_likelihood_iwae_test
-GAN | MNIST, Parzen | > | gan_mnist.parzen_log_likelihood
-GAN | MNIST, Fréchet ratio | < | gan_mnist.classifier_fd_ratio
-diffusion, DDPM | MNIST, Fréchet ratio | < | diffusion_mnist.classifier_fd_ratio
-diffusion, 20 steps | MNIST, Fréchet ratio | < | diffusion_mnist.classifier_fd_ratio_ddim20
-GAN | MNIST, one sample | < | gan_mnist.microseconds_per_sample
-diffusion, 20 steps | MNIST, one sample | < | diffusion_mnist.milliseconds_per_sample_ddim20
-diffusion | MNIST, code length | < | diffusion_mnist.bits_per_dim_bound
-energy, two phases | eight Gaussians, KL | < | energy_models.ebm2d_kl_to_target
-energy, NCE | eight Gaussians, KL | < | energy_models.nce_kl_to_target
-normalising flow | eight Gaussians, KL | < | energy_models.flow_likelihood_kl_to_target
-diffusion, ODE | eight Gaussians, KL | < | score_sde.score_kl_to_target
-flow matching | eight Gaussians, KL | < | score_sde.flow_matching_kl_to_target
-score, annealed | weight of a far mode | 0.8 | score_matching.annealed_mode_weight
-diffusion, binary | heartbeat, ELBO | > | diffusion_derivation.heartbeat_bound_bits
-"""
-RESULTS = [line.split(" | ") for line in RESULTS.strip().splitlines()]
-BETTER = {"<": "smaller", ">": "larger", "0.8": "near 0.8"}
-
-
-# %%
-def of_this_build(lecture, name):
-    """A number with its unit; an error if a lecture that has run has none such."""
-    own = lecture == run.lecture
-    metrics = run.metrics if own else dgm.runtime.recorded(lecture)
-    if not metrics:
-        return "   not run"
-    unit = metrics[name]["unit"]
-    return f"{metrics[name]['value']:9.4g} {unit if unit != '1' else ''}".rstrip()
-
-
-print(f"{'family':20s}{'task, quantity':22s}{'better':9s}    value")
-for family, task, better, number in RESULTS:
-    found = of_this_build(*number.split("."))
-    print(f"{family:20s}{task:22s}{BETTER[better]:9s}{found}")
-
-# %% tags=["check"]
-own = of_this_build("score_sde", "flow_matching_kl_to_target")
-checks.close(
-    "the table reads what was recorded",
-    float(own.split()[0]),
-    excess["straight"].mean().item(),
-    rtol=1e-3,
-)
-checks.true(
-    "a lecture that has not run is said not to have run",
-    "not run" in of_this_build("no_such_lecture", "flow_matching_kl_to_target"),
-)
-try:
-    misspelt = of_this_build("score_sde", "flow_matchin_kl_to_target")
-except KeyError:
-    misspelt = None
-checks.true("a misspelt number of a lecture that has run is an error", misspelt is None)
 
 # %% [markdown]
 r"""

@@ -50,7 +50,10 @@ from statistics import NormalDist
 
 for name, value in (
     ("KERAS_BACKEND", "tensorflow"),  # or jax, or torch
-    ("TF_CPP_MIN_LOG_LEVEL", "2"),  # no messages of TensorFlow's start
+    (
+        "TF_CPP_MIN_LOG_LEVEL",
+        "3",
+    ),  # no messages of TensorFlow's start, nor that there is no GPU
     ("NVIDIA_TF32_OVERRIDE", "0"),  # products in full on a GPU
 ):
     os.environ.setdefault(name, value)

@@ -22,6 +22,7 @@ from tools.repo import ROOT
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP, PHONE = 1400, 390  # width in pixels
 HEIGHT = 900
+LONGEST_FOLDER = 50
 
 # MathJax works after the page is loaded; a change of colours takes a moment where the theme fades them.
 _SETTLED = """async () => {
@@ -80,7 +81,7 @@ def book_folder(root: Path = ROOT) -> Path:
 def page_names(folder: Path) -> list[str]:
     """Addresses of all pages below `folder`, without those that only send the reader on."""
     paths = [path for path in sorted(folder.rglob("*.html")) if not {"_static", "_sources"} & set(path.parts)]
-    read = [path for path in paths if 'http-equiv="refresh"' not in path.read_text().lower()]
+    read = [path for path in paths if 'http-equiv="refresh"' not in path.read_text(encoding="utf-8").lower()]
     return [path.relative_to(folder).as_posix() for path in read]
 
 
@@ -104,11 +105,24 @@ def serve(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
+def short_temporary_folder() -> Iterator[None]:
+    """Chromium keeps a socket in the temporary folder, whose path may have 107 characters; Playwright adds fifty."""
+    before = os.environ.get("TMPDIR")
+    if before and len(os.path.abspath(before)) > LONGEST_FOLDER:
+        os.environ["TMPDIR"] = "/tmp"
+    try:
+        yield
+    finally:
+        if before:
+            os.environ["TMPDIR"] = before
+
+
+@contextmanager
 def browser() -> Iterator[Browser]:
     """The system's Chromium without a window."""
     # Chromium refuses to run as root inside its sandbox; it reads nothing here but our own pages.
     arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
+    with short_temporary_folder(), sync_playwright() as playwright:
         program = playwright.chromium.launch(executable_path=chromium(), args=arguments)
         try:
             yield program

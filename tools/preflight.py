@@ -1,14 +1,13 @@
 """What this machine lacks, in one line each, before anything is begun: `make` calls this with the Python it found.
 
-python -m tools.preflight          is .venv fit to be used, or is there a Python to make it with?
-python -m tools.preflight setup    can it be made: permission, room on the disk, the module venv?
-python -m tools.preflight build    is there room for a book, and the right to write it?
-python -m tools.preflight index    can pip reach its package index?  (with the Python of .venv)
+python -I tools/preflight.py          is this a Python, and a machine, that the book runs on?
+python -m tools.preflight build       is there room for a book, and the right to write it?
 
 It runs before .venv exists, with any Python from 3.6 on: an old one is to be told so, and not to stumble over syntax.
 """
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST, NEWEST = (3, 11), (3, 13)
 GB = 1e9
 VENV_GB = 8.7  # measured on Linux: 8.6
-DOWNLOAD_GB = 3.5  # pip's temporary folder holds all archives until the last is installed, and its cache keeps a copy
+DOWNLOAD_GB = 3.5  # archives, before they are unpacked
 BUILD_GB = 0.5  # a book in one profile, and MNIST
 
 
@@ -35,12 +34,26 @@ def problems_of_python(version=sys.version_info[:2], executable=sys.executable):
     return [message]
 
 
+def problems_of_machine(system=None, machine=None):
+    """Nothing, or that there is no torch for this machine."""
+    system, machine = system or platform.system(), machine or platform.machine()
+    if (system, machine) == ("Darwin", "x86_64"):
+        message = (
+            "PyTorch has no wheels for Macs with an Intel processor any more: run the lectures in Colab.  On a Mac "
+            "with Apple's own processor this is a Python for Intel: name one for arm64 with make PYTHON=..."
+        )
+        return [message]
+    return []
+
+
 def problems_of_venv(root=ROOT):
     """Nothing, or that .venv was made by a Python that has changed since, or in another folder."""
     folder = os.path.join(root, ".venv")
     python = os.path.join(folder, "bin", "python")
     advice = "  Remove it, and let make install it again: rm -rf .venv"
-    made_in = re.search(r"^command = .* (\S.*)$", _read(os.path.join(folder, "pyvenv.cfg")), re.MULTILINE)
+    # The folder may have blanks in its name: it is all that follows the options of venv.
+    pattern = r"^command = .* -m venv (?:--\S+ )*(.+)$"
+    made_in = re.search(pattern, _read(os.path.join(folder, "pyvenv.cfg")), re.MULTILINE)
     if made_in and os.path.realpath(made_in.group(1)) != os.path.realpath(folder):
         return [f".venv was made in another folder, {made_in.group(1)}, and its programs point there.{advice}"]
     try:
@@ -95,8 +108,10 @@ def problems_of_setup(root=ROOT):
         found.append(f"{sys.executable} lacks the module venv.  On Debian and Ubuntu: sudo apt install python3-venv")
     venv = os.path.join(root, ".venv")
     half_made = not os.path.exists(os.path.join(venv, ".installed"))
-    needs = [(venv, VENV_GB if half_made else BUILD_GB), (tempfile.gettempdir(), DOWNLOAD_GB)]
-    needs += [(cache, DOWNLOAD_GB) for cache in _cache_of_pip()]
+    needs = [(venv, VENV_GB if half_made else BUILD_GB)]
+    cache = cache_of_uv()
+    # On one disk .venv has links to what the cache holds, on two the packages are there twice.
+    needs.append((cache, DOWNLOAD_GB if _disk(cache) == _disk(venv) else VENV_GB + DOWNLOAD_GB))
     return found + problems_of_writing([root]) + problems_of_room(needs, _size(venv) / GB if half_made else 0.0)
 
 
@@ -107,13 +122,13 @@ def problems_of_build(root=ROOT):
     return problems_of_writing([root, build, *inside])[:1] + problems_of_room([(build, BUILD_GB)])
 
 
-def problems_of_index(root=ROOT):
+def problems_of_index(root=ROOT, python=sys.executable, environment=None):
     """Nothing, or that pip can't get the first package of the lock."""
     lock = _read(os.path.join(root, "requirements.txt"))
     first = re.search(r"^([\w.-]+==[\w.]+) \\$", lock, re.MULTILINE).group(1)
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--ignore-installed", "--quiet"]
+    command = [python, "-m", "pip", "install", "--dry-run", "--no-deps", "--ignore-installed", "--quiet"]
     command += ["--disable-pip-version-check", "--retries", "1", "--timeout", "15", first]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    asked = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if asked.returncode == 0:
         return []
     reason = re.search(r"\[Errno[^\]]*\] [^'\")]+|ERROR: .*", asked.stderr)
@@ -139,14 +154,17 @@ def _read(path):
         return ""
 
 
-def _cache_of_pip():
-    """Its folder in a list, which is empty where the cache is turned off."""
-    try:
-        asked = [sys.executable, "-m", "pip", "cache", "dir"]
-        folder = subprocess.check_output(asked, stderr=subprocess.DEVNULL).decode().strip()
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return [folder] if os.path.isabs(folder) else []
+def cache_of_uv():
+    """Where uv keeps what it has downloaded."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.environ.get("UV_CACHE_DIR") or os.path.join(base, "uv")
+
+
+def _disk(folder):
+    """The number of the disk that a folder, which may not exist yet, is or will be on."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(os.path.abspath(folder))
+    return os.stat(folder).st_dev
 
 
 def _size(folder):
@@ -156,16 +174,7 @@ def _size(folder):
 
 def main(arguments):
     """Check what was asked for; the exit status is 0 only where nothing is missing."""
-    if arguments == ["setup"]:
-        stop_if(problems_of_setup())
-    elif arguments == ["build"]:
-        stop_if(problems_of_build())
-    elif arguments == ["index"]:
-        stop_if(problems_of_index())
-    elif os.path.exists(os.path.join(ROOT, ".venv", ".installed")):
-        stop_if(problems_of_venv())
-    else:
-        stop_if(problems_of_python())
+    stop_if(problems_of_build() if arguments == ["build"] else problems_of_python() + problems_of_machine())
 
 
 if __name__ == "__main__":

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 from pathlib import Path
 
 import yaml
 
+from tools.environment import git_free
+
 ROOT = Path(__file__).resolve().parent.parent
+NOWHERE = "OWNER/REPO"  # what `_config.yml` says until the repository has a public home
 COLAB = "colab"  # the branch with the clean notebooks: the workflow `publish` writes it, the Colab buttons open it
 
 
 def lectures(root: Path = ROOT) -> list[str]:
     """Names of the lectures in the order of `_toc.yml`."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text())
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     files = [entry["file"] for part in toc.get("parts", []) for entry in part["chapters"]]
     return [name.removeprefix("notebooks/") for name in files if name.startswith("notebooks/")]
 
 
 def repository(root: Path = ROOT) -> tuple[str, str]:
     """`OWNER/REPO` and the branch, from `_config.yml`, the one place that holds them."""
-    entry = yaml.safe_load((root / "_config.yml").read_text())["repository"]
+    entry = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]
     return entry["url"].removeprefix("https://github.com/").strip("/"), entry["branch"]
 
 
 def tag(root: Path = ROOT) -> str:
     """The tag under which the present version of `dgm` is published, and which the clean notebooks install."""
-    return "v" + tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    return "v" + tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
 def colab_address(lecture: str, root: Path = ROOT) -> str:
@@ -43,5 +47,16 @@ def page_address(page: str, root: Path = ROOT) -> str:
 
 def title(lecture: str, root: Path = ROOT) -> str:
     """The heading of a lecture: the first line of its first Markdown cell."""
-    text = (root / "notebooks" / f"{lecture}.py").read_text()
+    text = (root / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8")
     return text.split('# %% [markdown]\nr"""\n# ', 1)[1].split("\n", 1)[0]
+
+
+def tracked(root: Path = ROOT) -> list[str] | None:
+    """The committed files; nothing where this is no checkout, but an archive, perhaps inside another repository."""
+    command = ["git", "-C", str(root), "ls-files", "-z"]
+    try:
+        asked = subprocess.run(command, env=git_free(), capture_output=True, encoding="utf-8", check=False)
+    except OSError:  # no git
+        return None
+    names = asked.stdout.split("\0")[:-1]
+    return names if asked.returncode == 0 and "_toc.yml" in names else None

@@ -7,6 +7,7 @@ import pytest
 
 from tools.browser import Reader, book_folder, browser, page_names, serve
 
+ALWAYS = ("book/index.html", "book/results.html", "notebooks/rbm.html")  # one of each kind
 BOOK = pytest.StashKey()
 
 
@@ -18,12 +19,18 @@ def pytest_configure(config):
         raise pytest.UsageError(str(error)) from None
 
 
+def marks_of(name):
+    """With several workers one of them has all tests of a page; most pages are left to `make test-all`."""
+    marks = [pytest.mark.xdist_group(name)]
+    return marks if name in ALWAYS else [*marks, pytest.mark.slow]
+
+
 def pytest_generate_tests(metafunc):
     """One test for each page, `name`, or `lecture`; with several workers one of them has all tests of a page."""
     names = page_names(metafunc.config.stash[BOOK])
     pages = {"name": names, "lecture": [name for name in names if name.startswith("notebooks/")]}
     for argument in pages.keys() & set(metafunc.fixturenames):
-        groups = [pytest.param(name, marks=pytest.mark.xdist_group(name), id=name) for name in pages[argument]]
+        groups = [pytest.param(name, marks=marks_of(name), id=name) for name in pages[argument]]
         assert groups, "expected a book with pages and lectures, got none"
         metafunc.parametrize(argument, groups, scope="module")
 
@@ -56,7 +63,9 @@ def show(program, tmp_path):
 
         def show(body, *, head="", **how):
             page = f'<!doctype html><html lang="en"><head><title>A page</title><link rel="icon" href="data:,">{head}'
-            (tmp_path / "page.html").write_text(f"{page}</head><body><main>{body}</main></body></html>")
+            (tmp_path / "page.html").write_text(
+                f"{page}</head><body><main>{body}</main></body></html>", encoding="utf-8"
+            )
             tab.open("page.html", fresh=True, **how)
             return tab
 

@@ -174,11 +174,11 @@ def test_a_picture_that_the_dark_falsifies(show, where):
     ],
 )
 def test_a_link_that_leads_nowhere(tmp_path, link, words):
-    (tmp_path / "other.html").write_text('<p id="here">x</p>')
+    (tmp_path / "other.html").write_text('<p id="here">x</p>', encoding="utf-8")
     good = '<a href="other.html#here">x</a><a href="https://example.org/gone">x</a><a href="#top">x</a><p id="top"></p>'
-    (tmp_path / "page.html").write_text(good)
+    (tmp_path / "page.html").write_text(good, encoding="utf-8")
     assert faults.dead_links(tmp_path) == []
-    (tmp_path / "page.html").write_text(good + link)
+    (tmp_path / "page.html").write_text(good + link, encoding="utf-8")
     (problem,) = faults.dead_links(tmp_path)
     assert words in problem
 
@@ -188,13 +188,17 @@ def test_the_weight_counts_pictures_once_and_nothing_shared(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"0" * size)
     page = tmp_path / "page.html"
-    page.write_text('<img src="a.png"><img src="a.png"><img src="_static/b.png"><img src="data:,xyz">')
+    page.write_text(
+        '<img src="a.png"><img src="a.png"><img src="_static/b.png"><img src="data:,xyz">', encoding="utf-8"
+    )
     assert faults.weight(page) == page.stat().st_size + 1000
 
 
 def test_pages_that_only_send_on_are_not_read(tmp_path):
-    (tmp_path / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=book/index.html">')
+    (tmp_path / "index.html").write_text(
+        '<meta http-equiv="Refresh" content="0; url=book/index.html">', encoding="utf-8"
+    )
     for name in ("book/index.html", "_static/a.html"):
         (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text("<p>A page.</p>")
+        (tmp_path / name).write_text("<p>A page.</p>", encoding="utf-8")
     assert page_names(tmp_path) == ["book/index.html"]

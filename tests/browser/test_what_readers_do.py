@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.browser import page_names
+from tools.browser import page_names, serve
 
 FILMS = ".dgm-film"
 
@@ -15,6 +15,26 @@ def test_search_finds_a_lecture(reader):
     reader.spoil()
     page.wait_for_selector("ul.search li a[href*='rbm.html']")
     assert reader.failures == []
+
+
+FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"])
+  Object.defineProperty(window, name, {
+    configurable: true,
+    get() { throw new DOMException("The operation is insecure.", "SecurityError"); },
+  });"""
+
+
+@pytest.mark.parametrize("name", ["Hyvärinen", "Carreira-Perpiñán"])
+def test_search_finds_names_where_the_reader_forbids_storage(program, folder, name):
+    with serve(folder) as address:
+        context = program.new_context()
+        context.add_init_script(FORBIDDEN)
+        page, errors = context.new_page(), []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{address}search.html?q={name}")
+        page.wait_for_selector("ul.search li a[href*='bibliography.html']")
+        assert errors == []
+        context.close()
 
 
 COPY = """async cell => {
@@ -114,4 +134,4 @@ def test_sliders_move_their_picture(films):
 
 def test_there_is_a_film(reader, folder):
     """So that the tests of films can't pass because all films are gone."""
-    assert any("dgm-film" in (folder / name).read_text() for name in page_names(folder))
+    assert any("dgm-film" in (folder / name).read_text(encoding="utf-8") for name in page_names(folder))

@@ -270,7 +270,7 @@ def test_what_cannot_be_kept_is_named(checkpoints):
 def test_nothing_is_unpickled():
     """Neither pickle nor torch.load, which unpickles, may be named in the package."""
     for path in dgm.checkpoints.Path(dgm.__file__).parent.rglob("*.py"):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert "import pickle" not in text, path
         assert "torch.load(" not in text, path
 

@@ -159,3 +159,18 @@ def test_true_takes_no_other_meaning():
             checks.true("x", wrong)
     with pytest.raises(ValueError, match="could not convert"):
         checks.true("x", "yes")
+
+
+def test_a_run_may_go_on_past_what_is_wrong(monkeypatch, capsys):
+    monkeypatch.setattr(checks, "_NOTED", [])
+    monkeypatch.setenv("DGM_CHECKS", "note")
+    checks.close("one", 1.0, 2.0)
+    checks.close("nothing", float("nan"), 2.0)
+    checks.unbiased("still", np.ones(3), 1.0)
+    checks.at_most("right", 1, 2)
+    lines = checks.noted()
+    assert [line.split(":")[0] for line in lines] == ["one", "nothing", "nothing", "still"]
+    assert "one: exact 2, computed 1, tolerance 0: WRONG" in capsys.readouterr().out
+    monkeypatch.delenv("DGM_CHECKS")
+    with pytest.raises(checks.CheckFailed):
+        checks.close("one", 1.0, 2.0)

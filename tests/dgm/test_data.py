@@ -188,10 +188,10 @@ def test_a_folder_too_deep_is_named(part, files, mirror, tmp_path):
 
 @pytest.mark.usefixtures("files")
 def test_folder_below_a_file(mirror, tmp_path):
-    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     with pytest.raises(DataError, match=r"can't write .* set DGM_DATA to a folder that can be written to"):
         data.load_digits(tmp_path / "file", mirrors=(mirror.url("good"),))
-    assert (tmp_path / "file").read_text() == "not a folder"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "not a folder"
 
 
 @pytest.mark.parametrize("limit", [0, 1000])
@@ -346,3 +346,35 @@ def test_dequantise():
     assert abs((noise**2).mean() - 1 / 3) <= 5 * np.sqrt(4 / 45 / noise.size)
     with pytest.raises(ValueError, match="images: expected uint8, got float64"):
         data.dequantise(x, rng=np.random.default_rng(0))
+
+
+def test_the_build_decides_which_data_there_are(files, mirror, monkeypatch, tmp_path, clean_environment):
+    """Its kernels take what it says, and download nothing."""
+    lay(files, tmp_path)
+    monkeypatch.setenv("DGM_DATA", str(tmp_path))
+    monkeypatch.setenv("DGM_DATASET", "digits")
+    found = data.load_digits(mirrors=(mirror.url("good"),))
+    assert found.name == "digits"
+    assert found.warning.startswith("*** NOT MNIST ***")
+    monkeypatch.setenv("DGM_DATASET", "MNIST")
+    assert data.load_digits(mirrors=(mirror.url("good"),)).name == "MNIST"
+    monkeypatch.setenv("DGM_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(data.MirrorsFailed, match="No mirror gave"):
+        data.load_digits(mirrors=(mirror.url("good"),))
+    assert mirror.asked == []
+    monkeypatch.setenv("DGM_DATASET", "cifar")
+    with pytest.raises(ValueError, match="DGM_DATASET: expected MNIST or digits, got 'cifar'"):
+        data.load_digits()
+
+
+def test_finding_the_folder_imports_nothing_that_warns(run_python):
+    """pooch imports tqdm, which warns in a kernel that there are no widgets: the page of a lecture would show it."""
+    code = """
+import os, sys
+os.environ.pop("DGM_DATA", None)
+from dgm import data
+import platformdirs
+assert data.data_folder() == platformdirs.user_cache_path("dgm")
+print([name for name in ("pooch", "tqdm.auto", "requests") if name in sys.modules])
+"""
+    assert run_python(code).splitlines()[-1] == "[]"

@@ -26,5 +26,5 @@ def test_lecture_on(backend, lecture, tmp_path):
     command = [sys.executable, str(ROOT / "notebooks" / f"{lecture}.py")]
     finished = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-2000:]
-    record = json.loads((tmp_path / "smoke" / "results" / f"{lecture}.json").read_text())
+    record = json.loads((tmp_path / "smoke" / "results" / f"{lecture}.json").read_text(encoding="utf-8"))
     assert backend in record["versions"]

@@ -27,7 +27,7 @@ def own_style():
 
 
 def report(run):
-    return json.loads(run.path.read_text())
+    return json.loads(run.path.read_text(encoding="utf-8"))
 
 
 def record(run, value=1.5, **words):
@@ -292,10 +292,10 @@ def test_recording_a_name_again_replaces_it():
 def test_record_refuses(arguments, message):
     run = dgm.start("x")
     record(run, 1)
-    before = run.path.read_text()
+    before = run.path.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         record(run, **arguments)
-    assert run.path.read_text() == before
+    assert run.path.read_text(encoding="utf-8") == before
     assert run.metrics["x"]["value"] == 1
 
 
@@ -349,3 +349,44 @@ def test_recorded_reads_another_lecture(tmp_path, monkeypatch):
     assert runtime.recorded("other") == run.metrics
     assert runtime.recorded("other")["answer"]["value"] == 42
     assert runtime.recorded("other", "full") == {}
+
+
+def test_the_seed_comes_from_the_environment(monkeypatch, build_folder, capsys):
+    monkeypatch.setenv("DGM_SEED", "3")
+    run = dgm.start("x")
+    assert run.seed == 3 * runtime.SEEDS_APART
+    assert capsys.readouterr().out.rstrip().endswith("seed 3")
+    assert run.path == build_folder / "quick-seed3" / "results" / "x.json"
+    record(run)
+    assert report(run)["seed"] == 3
+    monkeypatch.delenv("DGM_SEED")
+    run = dgm.start("x")
+    assert (run.seed, run.path) == (0, build_folder / "quick" / "results" / "x.json")
+
+
+def test_streams_of_two_seeds_do_not_meet(monkeypatch):
+    """Lectures add small numbers to the seed."""
+    starts = set()
+    for number in ("0", "1", "2"):
+        monkeypatch.setenv("DGM_SEED", number)
+        starts |= {dgm.start("x").seed + offset for offset in range(3_000)}
+    assert len(starts) == 9_000
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "seven", "100000", "\u0663"])
+def test_a_seed_that_is_none(monkeypatch, text):
+    monkeypatch.setenv("DGM_SEED", text)
+    with pytest.raises(ValueError, match="DGM_SEED: expected a whole number from 0 to 99999, got"):
+        dgm.start("x")
+
+
+def test_results_say_which_code_gave_them_and_which_checks_failed(monkeypatch, capsys):
+    monkeypatch.setattr(dgm.checks, "_NOTED", [])
+    monkeypatch.setenv("DGM_CODE", "0123")
+    monkeypatch.setenv("DGM_CHECKS", "note")
+    run = dgm.start("x")
+    dgm.checks.at_most("a", 2, 1)
+    run.finish()
+    assert report(run)["code"] == "0123"
+    assert report(run)["failed_checks"] == ["a: 2, at most 1 expected: WRONG"]
+    assert "1 checks failed, and the run went on" in capsys.readouterr().out

@@ -24,7 +24,7 @@ def test_a_lecture_without_a_network(lecture, tmp_path):
     command = [sys.executable, str(ROOT / "notebooks" / f"{lecture}.py")]
     finished = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-2000:]
-    if 'data="mnist"' in (ROOT / "notebooks" / f"{lecture}.py").read_text():
+    if 'data="mnist"' in (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8"):
         first_lines = "\n".join(finished.stdout.splitlines()[:3])
         assert "NOT MNIST" in first_lines
         assert "digits" in first_lines

@@ -16,7 +16,7 @@ def programs(tmp_path, monkeypatch):
 
     def put(name, script=":"):
         path = tmp_path / name
-        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         path.chmod(0o755)
         return str(path)
 
@@ -48,7 +48,7 @@ def test_a_missing_browser_is_installed_without_questions(programs, monkeypatch,
     asked = f'echo "$DEBIAN_FRONTEND $*" >> {tmp_path}/asked'
     programs("apt-get", f"{asked}\n[ $1 = update ] || {{ : > {chromium}; /bin/chmod +x {chromium}; }}")
     assert browser.chromium() == str(chromium)
-    update, install = (tmp_path / "asked").read_text().splitlines()
+    update, install = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
     assert update.startswith("noninteractive update")
     assert install.startswith("noninteractive install")
     assert "--yes" in install

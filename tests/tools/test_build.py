@@ -1,70 +1,83 @@
 """What makes lectures run again, and how the table of results is written."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
 
 from dgm.data import DataError, load_digits
 
-from tools.book.build import NOISE, check_kept, digests, fingerprint, forget_edited
-from tools.book.results import in_order, number, results_markdown
-from tools.repo import ROOT, lectures
+from tools.book.build import Record, check_kept, digests, false_labels, folder_of, forget_edited
+from tools.book.execute import NOISE, Plan
+from tools.book.results import results_markdown
+from tools.runs.records import number
 
 
 @pytest.fixture
-def copy(tmp_path):
-    shutil.copytree(ROOT / "dgm", tmp_path / "dgm", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "requirements.txt", tmp_path)
+def build(tmp_path):
+    """A build folder with one lecture that ran on MNIST."""
+    (tmp_path / "lectures.json").write_text('{"dataset": "MNIST", "lectures": {"rbm": "0123"}}', encoding="utf-8")
     return tmp_path
 
 
-def test_the_same_sources_give_the_same_fingerprint(copy):
-    assert fingerprint("quick", "MNIST", copy) == fingerprint("quick", "MNIST", ROOT)
-
-
-@pytest.mark.parametrize("name", ["dgm/plotting.py", "dgm/models/rbm.py", "requirements.txt"])
-def test_an_edit_changes_the_fingerprint(copy, name):
-    before = fingerprint("quick", "MNIST", copy)
-    (copy / name).write_text((copy / name).read_text() + "\n# edited\n")
-    assert fingerprint("quick", "MNIST", copy) != before
-
-
-def test_a_new_or_renamed_module_changes_the_fingerprint(copy):
-    before = fingerprint("quick", "MNIST", copy)
-    (copy / "dgm" / "new.py").write_text("")
-    after = fingerprint("quick", "MNIST", copy)
-    (copy / "dgm" / "new.py").rename(copy / "dgm" / "other.py")
-    assert len({before, after, fingerprint("quick", "MNIST", copy)}) == 3
-
-
-def test_profile_and_data_set_change_the_fingerprint():
-    prints = {fingerprint(profile, data) for profile in ("smoke", "quick") for data in ("MNIST", "digits")}
-    assert len(prints) == 4
-
-
-def test_a_book_of_mnist_is_not_replaced_by_one_of_the_substitute(tmp_path):
-    nowhere = {"folder": tmp_path / "data", "mirrors": ()}
-    substitute = load_digits(**nowhere)
-    check_kept(tmp_path, substitute)  # nothing there
-    (tmp_path / "cache-MNIST-0123" / "executed" / "abc").mkdir(parents=True)
+def test_a_book_of_mnist_is_not_replaced_by_one_of_the_substitute(build, monkeypatch, clean_environment):
+    substitute = load_digits(folder=build / "data", mirrors=())
+    check_kept(Record(build / "new"), substitute)  # nothing there
     with pytest.raises(DataError, match="expected MNIST, as in the book"):
-        check_kept(tmp_path, substitute)
-    check_kept(tmp_path, replace(substitute, name="MNIST", warning=""))
+        check_kept(Record(build), substitute)
+    check_kept(Record(build), replace(substitute, name="MNIST", warning=""))
+    monkeypatch.setenv("DGM_DATASET", "digits")  # somebody asks for it
+    check_kept(Record(build), substitute)
+
+
+def test_half_a_record_is_none(build):
+    (build / "lectures.json").write_text('{"dataset": "MN', encoding="utf-8")
+    assert Record(build).lectures == {}
+
+
+def test_a_label_that_a_lecture_contradicts(tmp_path):
+    for name, dataset in (("rbm", "digits"), ("elbo", None), ("langevin", "MNIST")):
+        report = {"finished": True, "dataset": dataset}
+        (tmp_path / f"{name}.json").write_text(json.dumps(report), encoding="utf-8")
+    (found,) = false_labels(["rbm", "elbo", "langevin"], tmp_path, "MNIST")
+    assert found == "rbm: it ran on digits, but the pages are labelled MNIST"
+
+
+def test_a_seed_has_its_own_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("DGM_BUILD", str(tmp_path))
+    assert folder_of("quick", 0) == tmp_path / "quick"
+    assert folder_of("quick", 3) == tmp_path / "quick-seed3"
+
+
+def test_the_longest_goes_first_and_a_lecture_waits_for_what_it_quotes():
+    plan = Plan({"a": 10, "b": 50, "c": 30, "d": 45}, {"d": {"c"}})
+    assert plan.next() == "c"  # 30 + 45 hang on it
+    assert plan.next() == "b"
+    assert plan.next() == "a"
+    assert plan.next() is None  # d waits
+    plan.ended.add("c")
+    assert plan.next() == "d"
+
+
+def test_the_time_left():
+    plan = Plan({"a": 40, "b": 40, "c": 40}, {"c": {"b"}})
+    assert plan.left({}, 2) == 80  # b, then c
+    assert plan.left({}, 1) == 120
+    plan.waiting -= {"a", "b"}
+    assert plan.left({"a": 30, "b": 100}, 1) == 10 + 2 + 40  # one that takes longer than known ends soon
 
 
 def test_an_edit_during_a_build_is_not_lost(tmp_path):
     (tmp_path / "notebooks").mkdir()
     page = tmp_path / "notebooks" / "rbm.ipynb"
-    page.write_text("before")
+    page.write_text("before", encoding="utf-8")
     doctree = tmp_path / "doctrees" / "notebooks" / "rbm.doctree"
     doctree.parent.mkdir(parents=True)
     doctree.touch()
-    (tmp_path / "sources.json").write_text(json.dumps(digests(tmp_path)))
+    (tmp_path / "sources.json").write_text(json.dumps(digests(tmp_path)), encoding="utf-8")
     forget_edited(tmp_path, digests(tmp_path))
     assert doctree.exists()
-    page.write_text("after")
+    page.write_text("after", encoding="utf-8")
     forget_edited(tmp_path, digests(tmp_path))
     assert not doctree.exists()
 
@@ -97,7 +110,7 @@ def test_the_table_shows_every_number_with_its_protocol_and_hardware(tmp_path):
         "commit": "0123456789abcdef",
         "metrics": [{**metric, "published": -2.0, "source": "A paper"}],
     }
-    (tmp_path / "rbm.json").write_text(json.dumps(report))
+    (tmp_path / "rbm.json").write_text(json.dumps(report), encoding="utf-8")
     text = "\n".join(results_markdown([tmp_path / "rbm.json", tmp_path / "missing.json"]))
     for part in (
         "<code>bound&#95;<wbr>in&#95;<wbr>nats</code>",
@@ -114,7 +127,7 @@ def test_the_table_shows_every_number_with_its_protocol_and_hardware(tmp_path):
     ):
         assert part in text
     report["metrics"][0]["published"] = None
-    (tmp_path / "rbm.json").write_text(json.dumps(report))
+    (tmp_path / "rbm.json").write_text(json.dumps(report), encoding="utf-8")
     assert "| number | here | unit |" in results_markdown([tmp_path / "rbm.json"])
 
 
@@ -128,6 +141,9 @@ def test_the_table_shows_every_number_with_its_protocol_and_hardware(tmp_path):
         ("E0000 00:00:1795277161.478143   16595 cuda_platform.cc:52] failed call to cuInit: INTERNAL\n", True),
         ("WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n", True),
         ("[IPKernelApp] WARNING | Kernel is running over TCP without encryption.\n", True),
+        (".../tqdm/auto.py:21: TqdmWarning: IProgress not found. Please update jupyter and ipywidgets.\n", True),
+        ("  from .autonotebook import tqdm as notebook_tqdm\n", True),
+        ("UserWarning: tight layout not applied\n", False),
         ("notebooks/rbm.ipynb:12: WARNING: undefined label: 'eq-none' [ref.ref]\n", False),
         ("dgm.checks.CheckFailed: KL: WRONG\n", False),
         ("E tensorflow: out of memory\n", False),
@@ -139,9 +155,3 @@ def test_what_says_nothing_is_left_out_of_the_build(line, is_noise):
 
 def test_no_results_are_said_to_be_none(tmp_path):
     assert results_markdown([tmp_path / "rbm.json"])[0] == "No results yet."
-
-
-def test_lectures_run_in_the_order_of_the_book():
-    docnames = sorted(["book/index", *(f"notebooks/{name}" for name in lectures())])
-    in_order(None, None, docnames)
-    assert docnames == [*(f"notebooks/{name}" for name in lectures()), "book/index"]

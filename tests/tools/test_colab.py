@@ -155,7 +155,7 @@ def test_a_number_stands_outside_of_every_environment():
 def test_works_of_the_same_people_and_year_get_letters(tmp_path):
     path = tmp_path / "a.bib"
     entry = "@misc{{{0}, author = {{Ho, A. and Xu, B. and Li, C.}}, title = {{Work {0}}}, year = {{2020}}}}\n"
-    path.write_text(entry.format("one") + entry.format("two"))
+    path.write_text(entry.format("one") + entry.format("two"), encoding="utf-8")
     citations = Citations(["two", "one", "two"], path)
     assert citations.textual(["two", "one"]) == "Ho et al. (2020b), Ho et al. (2020a)"
     first, second = citations.references().splitlines()
@@ -166,14 +166,20 @@ def test_works_of_the_same_people_and_year_get_letters(tmp_path):
 def test_labels_are_counted_through_the_book(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "_toc.yml").write_text(
-        "root: a/index\nparts:\n  - chapters:\n    - file: a/two\n      sections:\n      - file: a/three\n"
+        "root: a/index\nparts:\n  - chapters:\n    - file: a/two\n      sections:\n      - file: a/three\n",
+        encoding="utf-8",
     )
-    (tmp_path / "a" / "index.md").write_text("# A\n\n$$\nx\n$$ (eq-1)\n\n```{figure} b.svg\n:alt: b\n\nNo name.\n```\n")
+    (tmp_path / "a" / "index.md").write_text(
+        "# A\n\n$$\nx\n$$ (eq-1)\n\n```{figure} b.svg\n:alt: b\n\nNo name.\n```\n", encoding="utf-8"
+    )
     (tmp_path / "a" / "two.py").write_text(
         '# %% [markdown]\nr"""\n# T\n\n```{margin}\n$$\ny\n$$ (eq-2)\n```\n\n$$\nz\n$$\n"""\n\n'
-        '# %% mystnb={"figure": {"caption": "C", "name": "fig-2"}}\nx = 1\n'
+        '# %% mystnb={"figure": {"caption": "C", "name": "fig-2"}}\nx = 1\n',
+        encoding="utf-8",
     )
-    (tmp_path / "a" / "three.md").write_text("```{exercise-start} E\n:label: ex-1\n```\n\n$$\nz\n$$ (eq-3)\n")
+    (tmp_path / "a" / "three.md").write_text(
+        "```{exercise-start} E\n:label: ex-1\n```\n\n$$\nz\n$$ (eq-3)\n", encoding="utf-8"
+    )
     found = {label: (target.words, target.page) for label, target in targets(tmp_path).items()}
     assert found == {
         "eq-1": ("(1)", "a/index"),
@@ -182,7 +188,7 @@ def test_labels_are_counted_through_the_book(tmp_path):
         "ex-1": ("Exercise 1", "a/three"),
         "eq-3": ("(3)", "a/three"),
     }
-    (tmp_path / "a" / "three.md").write_text("$$\nz\n$$ (eq-2)\n")
+    (tmp_path / "a" / "three.md").write_text("$$\nz\n$$ (eq-2)\n", encoding="utf-8")
     with pytest.raises(ValueError, match="eq-2"):
         targets(tmp_path)
 
@@ -197,10 +203,10 @@ def test_a_number_that_the_page_does_not_show_is_found(tmp_path):
         '<span class="caption-number">Exercise 3 </span></p></div>'
     )
     labels = {label: target for label, target in LABELS.items() if label != "eq-there"}
-    page.write_text(text)
+    page.write_text(text, encoding="utf-8")
     assert not misnumbered(tmp_path, labels)
     for old, new in [("(12)", "(13)"), ("Fig. 7", "Fig. 8"), ("Exercise 3", "Exercise 4"), ("eq-here", "eq-gone")]:
-        page.write_text(text.replace(old, new))
+        page.write_text(text.replace(old, new), encoding="utf-8")
         assert len(misnumbered(tmp_path, labels)) == 1
 
 
@@ -244,7 +250,7 @@ def test_every_lecture_says_where_it_comes_from_and_what_it_cites(exported):
 
 
 def test_the_bootstrap_cell_installs_the_tag_of_the_version():
-    assert f'version = "{tag()[1:]}"\n' in (ROOT / "pyproject.toml").read_text()
+    assert f'version = "{tag()[1:]}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     address, branch = repository()
     assert colab.at_tag(f"git+https://github.com/{address}@{branch}") == f"git+https://github.com/{address}@{tag()}"
     with pytest.raises(ValueError, match="once"):
@@ -265,7 +271,7 @@ def test_another_tag_is_refused(monkeypatch):
     ],
 )
 def test_addresses_have_one_source(tmp_path, url, page):
-    (tmp_path / "_config.yml").write_text(f"repository:\n  url: {url}\n  branch: main\n")
+    (tmp_path / "_config.yml").write_text(f"repository:\n  url: {url}\n  branch: main\n", encoding="utf-8")
     assert page_address("notebooks/rbm", tmp_path) == page
     name = url.removeprefix("https://github.com/")
     assert colab_address("rbm", tmp_path) == (
@@ -286,7 +292,7 @@ def test_the_buttons_of_the_readme_and_of_the_book_open_the_clean_notebooks():
 
 
 def test_the_workflow_publishes_on_the_branch_that_the_buttons_open():
-    text = (ROOT / ".github" / "workflows" / "publish.yml").read_text()
+    text = (ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8")
     assert f"--initial-branch {repo.COLAB}\n" in text
     assert f'.git" {repo.COLAB}\n' in text
 

@@ -1,5 +1,6 @@
-"""Ctrl-C at any moment of `make book`: one line, and the next run passes and is complete."""
+"""`make book` stopped at any moment, in any way: one line that says so, and the next run passes and is complete."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tools import sync
+from tools.book.pages import problems_for_publishing
 from tools.repo import ROOT
 
 LECTURE = '''# ---
@@ -49,29 +52,30 @@ def small_book(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("_config.yml", "requirements.txt", "book/references.bib", "book/results.md"):
         shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / "dgm").mkdir()
+    (tmp_path / "dgm").symlink_to(ROOT / "dgm")
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "README.md").write_text(README)
-    (tmp_path / "book" / "index.md").write_text("# The first page\n")
-    (tmp_path / "book" / "results.md").write_text("# Results\n\n```{results}\n```\n")
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    (tmp_path / "book" / "index.md").write_text("# The first page\n", encoding="utf-8")
+    (tmp_path / "book" / "results.md").write_text("# Results\n\n```{results}\n```\n", encoding="utf-8")
     lectures = ("alpha", "beta")
     chapters = "".join(f"      - file: notebooks/{name}\n" for name in lectures)
     (tmp_path / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nparts:\n  - caption: All\n    chapters:\n"
         + chapters
-        + "      - file: book/results\n"
+        + "      - file: book/results\n",
+        encoding="utf-8",
     )
     for name in lectures:
-        (tmp_path / "notebooks" / f"{name}.py").write_text(LECTURE.format(name=name, seconds=1))
+        (tmp_path / "notebooks" / f"{name}.py").write_text(LECTURE.format(name=name, seconds=1), encoding="utf-8")
     for path, text in sync.expected(tmp_path).items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return tmp_path
 
 
-def start(folder):
+def start(folder, **settings):
     """The build, as the foreground job of a terminal."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DGM_")}
-    environment |= {"DGM_PROFILE": "smoke", "DGM_DATA": os.environ.get("DGM_DATA", str(folder / "data"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DGM_", "PYTHON"))}
+    environment |= {"DGM_PROFILE": "smoke", "DGM_DATASET": "digits"} | settings
     command = [sys.executable, "-m", "tools.book.build"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
@@ -108,9 +112,9 @@ def test_an_interrupted_build_is_complete_after_the_next(small_book, moment):
     printed, _ = again.communicate(timeout=120)
     assert again.returncode == 0, printed
     for name in ("alpha", "beta"):
-        assert name in (build / "html" / "searchindex.js").read_text()
-        assert name in (build / "html" / "book" / "results.html").read_text()
-        assert len(json.loads((build / "results" / f"{name}.json").read_text())["metrics"]) == 1
+        assert name in (build / "html" / "searchindex.js").read_text(encoding="utf-8")
+        assert name in (build / "html" / "book" / "results.html").read_text(encoding="utf-8")
+        assert len(json.loads((build / "results" / f"{name}.json").read_text(encoding="utf-8"))["metrics"]) == 1
 
 
 def finished(folder):
@@ -125,14 +129,131 @@ def test_half_written_files_are_not_taken_for_whole_ones(small_book):
     """As a power cut leaves them: Sphinx alone goes by file times, and jupyter-cache stumbles over its own list."""
     finished(small_book)
     build = small_book / "_build" / "smoke"
-    (cache,) = build.glob("cache-*")
+    cache = build / "cache"
     page, tree = build / "html" / "notebooks" / "alpha.html", build / "doctrees" / "notebooks" / "beta.doctree"
     first, second = cache.glob("executed/*/base.ipynb")
     for path in (page, tree, first):
         path.write_bytes(path.read_bytes()[:300])
     shutil.rmtree(second.parent)
     (build / "unfinished").touch()
-    assert "was stopped" in finished(small_book)
-    assert "</html>" in page.read_text()
+    assert "was stopped, or failed" in finished(small_book)
+    assert "</html>" in page.read_text(encoding="utf-8")
     assert len(list(cache.glob("executed/*/base.ipynb"))) == 2
     assert not (build / "unfinished").exists()
+
+
+def wait_for(path, process):
+    """Until a file is there."""
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.002)
+    assert process.poll() is None, process.communicate()[0]
+
+
+def processes_of(folder, word):
+    """Numbers of the processes below the build of `folder` whose command has a word in it."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = status.read_bytes().decode(errors="replace").split("\0")
+            if any(word in part for part in command) and os.readlink(status.parent / "cwd").startswith(str(folder)):
+                found.append(int(status.parent.name))
+    return found
+
+
+def test_a_worker_that_is_killed_is_told_and_the_other_lecture_is_kept(small_book):
+    build = small_book / "_build" / "smoke"
+    process = start(small_book)
+    wait_for(build / "results" / "alpha.json", process)
+    workers = [n for n in processes_of(small_book, "tools.book.execute") if "alpha" in command_of(n)]
+    assert len(workers) == 1
+    os.kill(workers[0], signal.SIGKILL)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, printed
+    assert "alpha failed:\nthe process was ended by SIGKILL" in printed
+    assert "Traceback" not in printed
+    assert "beta                        1 s" in finished(small_book).replace("2 s", "1 s")
+
+
+def command_of(number):
+    return Path(f"/proc/{number}/cmdline").read_bytes().decode(errors="replace")
+
+
+def test_a_kernel_that_dies_is_told(small_book):
+    path = small_book / "notebooks" / "alpha.py"
+    dying = path.read_text(encoding="utf-8").replace("time.sleep(1)", "import os\nos._exit(9)")
+    path.write_text(dying, encoding="utf-8")
+    for written, text in sync.expected(small_book).items():
+        written.write_text(text, encoding="utf-8")
+    process = start(small_book)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "alpha failed:\nits kernel died" in printed
+    assert " 1 of  2 beta" in printed
+
+
+def test_two_builds_at_once(small_book):
+    """One line for the second, which changes nothing; a lock whose holder has died holds nobody up."""
+    first = start(small_book)
+    wait_for(small_book / "_build" / "smoke" / "results" / "alpha.json", first)
+    second = start(small_book)
+    printed, _ = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert f"another build (process {first.pid}) is at work" in printed
+    assert "Traceback" not in printed
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert "alpha" in finished(small_book)
+
+
+def test_a_build_that_failed_on_a_page_fails_again(small_book):
+    page = small_book / "book" / "index.md"
+    page.write_text("# The first page\n\n{eq}`eq-nowhere`\n", encoding="utf-8")
+    for _ in range(2):
+        process = start(small_book)
+        printed, _ = process.communicate(timeout=120)
+        assert process.returncode == 1, printed
+        assert "eq-nowhere" in printed
+    page.write_text("# The first page\n", encoding="utf-8")
+    assert "(not run again)" in finished(small_book)
+
+
+def test_only_what_an_edit_touches_runs_again(small_book):
+    finished(small_book)
+    path = small_book / "notebooks" / "alpha.py"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("seconds = 1", "seconds = 2") + "\n# %%\nx = 1\n", encoding="utf-8"
+    )
+    for written, text in sync.expected(small_book).items():
+        written.write_text(text, encoding="utf-8")
+    lines = finished(small_book).splitlines()
+    assert not [line for line in lines if line.startswith("alpha") and "not run again" in line]
+    assert [line for line in lines if line.startswith("beta") and "not run again" in line]
+
+
+def test_a_warning_in_a_cell_is_shown_and_stops_no_build(small_book):
+    path = small_book / "notebooks" / "alpha.py"
+    warn = "import sys, time\nprint('a warning of mine', file=sys.stderr)"
+    noisy = path.read_text(encoding="utf-8").replace("import time", warn)
+    path.write_text(noisy, encoding="utf-8")
+    for written, text in sync.expected(small_book).items():
+        written.write_text(text, encoding="utf-8")
+    assert "alpha: a warning of mine" in finished(small_book)
+    pages = small_book / "_build" / "smoke" / "html"
+    assert any("standard error" in problem for problem in problems_for_publishing(pages, ["alpha"]))
+
+
+def test_a_relative_folder_of_data_is_the_same_for_build_and_kernels(small_book):
+    """A kernel works in `notebooks/`, the build at the root: both must mean one folder."""
+    name = str(small_book / "notebooks" / "alpha.py")
+    text = Path(name).read_text(encoding="utf-8").replace('dgm.start("alpha")', 'dgm.start("alpha", data="mnist")')
+    Path(name).write_text(text, encoding="utf-8")
+    for written, content in sync.expected(small_book).items():
+        written.write_text(content, encoding="utf-8")
+    if not os.environ.get("DGM_DATA"):
+        pytest.skip("needs the real MNIST: set DGM_DATA")
+    (small_book / "mine").symlink_to(os.environ["DGM_DATA"])
+    process = start(small_book, DGM_DATA="mine", DGM_DATASET="", HTTPS_PROXY="http://127.0.0.1:9")
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    report = json.loads((small_book / "_build" / "smoke" / "results" / "alpha.json").read_text(encoding="utf-8"))
+    assert report["dataset"] == "MNIST"

@@ -36,7 +36,7 @@ def build(tmp_path, monkeypatch):
     monkeypatch.setenv("DGM_BUILD", str(tmp_path))
     report = {"lecture": "rbm", "profile": "quick", "seconds": 61.7, "device": "a <CPU>", "metrics": []}
     (tmp_path / "quick" / "results").mkdir(parents=True)
-    (tmp_path / "quick" / "results" / "rbm.json").write_text(json.dumps(report))
+    (tmp_path / "quick" / "results" / "rbm.json").write_text(json.dumps(report), encoding="utf-8")
     return tmp_path
 
 

@@ -4,7 +4,10 @@ import pytest
 
 from tools.book.pages import foreign, problems, problems_for_publishing
 
-HEAD = '<html><head><meta name="dgm-profile" content="{}"><meta name="dgm-dataset" content="{}">{}</head><body>'
+HEAD = (
+    '<html><head><meta name="dgm-profile" content="{}"><meta name="dgm-dataset" content="{}">'
+    '<meta name="dgm-seed" content="{}">{}</head><body>'
+)
 FIGURE = '<figure><img src="_images/1.png" alt="Digits in a grid."><figcaption>Digits.</figcaption></figure>'
 
 
@@ -13,11 +16,13 @@ def book(tmp_path):
     """Write a tiny book and return a function that replaces its lecture page."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_static").mkdir()
-    (tmp_path / "_static" / "book.css").write_text("img { background: url('paper.png') }")
+    (tmp_path / "_static" / "book.css").write_text("img { background: url('paper.png') }", encoding="utf-8")
 
-    def write(body=FIGURE, head="", profile="quick", dataset="MNIST"):
+    def write(body=FIGURE, head="", profile="quick", dataset="MNIST", seed=0):
         for name in ("index", "notebooks/rbm"):
-            (tmp_path / f"{name}.html").write_text(HEAD.format(profile, dataset, head) + body + "</body></html>")
+            (tmp_path / f"{name}.html").write_text(
+                HEAD.format(profile, dataset, seed, head) + body + "</body></html>", encoding="utf-8"
+            )
         return tmp_path
 
     return write
@@ -71,7 +76,7 @@ def test_a_second_host(book, fault):
 
 def test_a_style_sheet_that_asks_another_host(book):
     folder = book()
-    (folder / "_static" / "book.css").write_text("@import url(https://fonts.example.org/a.css);")
+    (folder / "_static" / "book.css").write_text("@import url(https://fonts.example.org/a.css);", encoding="utf-8")
     assert any("another host" in problem for problem in problems(folder, ["rbm"], "quick"))
 
 
@@ -89,7 +94,7 @@ def test_a_build_on_the_embedded_digits_is_not_published(book):
 
 def test_a_page_that_does_not_say_how_it_was_built(book):
     folder = book()
-    (folder / "notebooks" / "rbm.html").write_text("<html></html>")
+    (folder / "notebooks" / "rbm.html").write_text("<html></html>", encoding="utf-8")
     assert problems_for_publishing(folder, ["rbm"])
 
 

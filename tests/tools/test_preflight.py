@@ -40,7 +40,7 @@ def make(folder, *words, **environment):
 
 
 def test_an_old_python_can_read_the_script():
-    ast.parse((ROOT / "tools" / "preflight.py").read_text(), feature_version=(3, 6))
+    ast.parse((ROOT / "tools" / "preflight.py").read_text(encoding="utf-8"), feature_version=(3, 6))
 
 
 @pytest.mark.parametrize(("version", "fits"), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False)])
@@ -53,8 +53,9 @@ def test_make_tells_an_old_python_so(tmp_path):
     # It answers as an old one would, when make asks for its version and when it runs the script.
     version = "import sys; sys.version_info = (3, 9, 2, 'final', 0); sys.argv = sys.argv[1:]; "
     old.write_text(
-        f'#!/bin/sh\n[ "$1" = -c ] && exit 1\nexec {sys.executable} -c "'
-        f'{version} import runpy; runpy.run_path(sys.argv[0], run_name=\'__main__\')" "$@"\n'
+        f'#!/bin/sh\n[ "$1" = -c ] && exit 1\n[ "$1" = -I ] && shift\nexec {sys.executable} -c "'
+        f'{version} import runpy; runpy.run_path(sys.argv[0], run_name=\'__main__\')" "$@"\n',
+        encoding="utf-8",
     )
     old.chmod(0o755)
     done = make(tmp_path, "setup", f"PYTHON={old}")
@@ -81,7 +82,8 @@ def test_a_finished_installation_needs_less_room(venv, disk_with):
 
 def test_what_a_stopped_installation_left_counts_as_room(tmp_path, disk_with, monkeypatch):
     monkeypatch.setattr(preflight, "_size", lambda folder: 6e9)
-    needed = preflight.VENV_GB + 2 * preflight.DOWNLOAD_GB
+    needed = preflight.VENV_GB + preflight.DOWNLOAD_GB
+    monkeypatch.setattr(preflight, "cache_of_uv", lambda: str(tmp_path / "cache"))
     disk_with(needed - 5.9)
     assert preflight.problems_of_setup(str(tmp_path)) == []
     disk_with(needed - 6.1)
@@ -144,22 +146,23 @@ def test_a_venv_that_was_moved(venv, tmp_path):
     assert "made in another folder" in preflight.problems_of_venv(str(tmp_path / "moved"))[0]
 
 
-def test_no_network_is_one_line_and_leaves_nothing_that_counts_as_installed(tmp_path):
-    nobody_listens = "http://127.0.0.1:9/simple"
-    lone = {"PIP_INDEX_URL": nobody_listens, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "NO_PROXY": "*"}
-    done = make(tmp_path, "setup", f"PYTHON={sys.executable}", **lone)
-    assert done.returncode == 2
-    first, rest = done.stderr.splitlines()[0], done.stderr.splitlines()[1:]
-    assert first.startswith("pip can't get")
-    assert "needs the network once" in first
-    assert all(line.startswith("make") for line in rest)
-    assert not (tmp_path / ".venv" / ".installed").exists()
+@pytest.mark.parametrize("options", ["", "--clear ", "--without-pip --clear "])
+@pytest.mark.parametrize("name", ["course", "my course/the book"])
+def test_a_folder_with_blanks(tmp_path, name, options):
+    """As `pyvenv.cfg` has it: all that follows the options is the folder."""
+    venv = tmp_path / name / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    (venv / "pyvenv.cfg").write_text(f"command = /usr/bin/python3.11 -m venv {options}{venv}\n", encoding="utf-8")
+    found = preflight.problems_of_venv(str(tmp_path / name))
+    assert not [message for message in found if "another folder" in message]
+    moved = str(venv).replace("course", "other")
+    (venv / "pyvenv.cfg").write_text(f"command = /usr/bin/python3.11 -m venv {options}{moved}\n", encoding="utf-8")
+    (message,) = preflight.problems_of_venv(str(tmp_path / name))
+    assert f"made in another folder, {moved}, and" in message
 
 
-def test_a_stopped_installation_is_made_anew(venv):
-    """Half a package, as Ctrl-C leaves it, would satisfy pip: the second `make setup` must not keep it."""
-    half = next((venv / ".venv" / "lib").glob("python*/site-packages")) / "numpy-9.dist-info"
-    half.mkdir()
-    make(venv, "setup", f"PYTHON={sys.executable}", PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull, PIP_FIND_LINKS="")
-    assert (venv / ".venv" / "bin" / "python").exists()
-    assert not half.exists()
+def test_an_intel_mac_is_told():
+    (message,) = preflight.problems_of_machine("Darwin", "x86_64")
+    assert "Colab" in message
+    for machine in (("Darwin", "arm64"), ("Linux", "x86_64"), ("Linux", "aarch64")):
+        assert preflight.problems_of_machine(*machine) == []

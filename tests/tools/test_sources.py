@@ -2,17 +2,18 @@
 
 import json
 import shutil
-import subprocess
 
 import pytest
 
-from tools.repo import ROOT
+from tools.repo import ROOT, tracked
 from tools.sync import expected
 from tools.verify import sources
 
 
 def test_the_repository_is_in_order():
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = tracked()
+    if files is None:  # a downloaded archive
+        files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("[!._]*/**/*") if path.is_file()]
     found = [
         *sources.outputs_in_notebooks(),
         *sources.pairs_out_of_step(),
@@ -23,10 +24,11 @@ def test_the_repository_is_in_order():
         *sources.unknown_tags(),
         *sources.long_cells(),
         *sources.drifted_twins(),
-        *sources.large_files(ROOT, tracked.splitlines()),
+        *sources.large_files(ROOT, files),
         *sources.hosts_in_lock(),
         *sources.unpinned_actions(),
         *sources.missing_programs(),
+        *sources.accents_in_tex(),
     ]
     assert not found, "\n".join(found)
 
@@ -44,17 +46,17 @@ def copy(tmp_path):
 
 
 def replace(path, old, new):
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text, f"{path.name}: the fault can't be planted, {old!r} is not there"
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def test_outputs_in_a_notebook(copy):
     path = copy / "notebooks" / "rbm.ipynb"
-    notebook = json.loads(path.read_text())
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     cell = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
     cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["1"]}]
-    path.write_text(json.dumps(notebook))
+    path.write_text(json.dumps(notebook), encoding="utf-8")
     assert sources.outputs_in_notebooks(copy)
 
 
@@ -76,7 +78,7 @@ def test_half_a_pair(copy):
 
 def test_sync_writes_the_same_notebook_again(copy):
     texts = expected(copy)
-    assert texts[copy / "notebooks" / "rbm.ipynb"] == (ROOT / "notebooks" / "rbm.ipynb").read_text()
+    assert texts[copy / "notebooks" / "rbm.ipynb"] == (ROOT / "notebooks" / "rbm.ipynb").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -108,17 +110,17 @@ def test_a_twin_that_is_gone(copy):
 def test_a_figure_without_words(copy, key):
     assert not sources.figures_without_words(copy)
     path = copy / "notebooks" / "rbm.py"
-    head, tail = path.read_text().split(key, 1)
-    path.write_text(head + key + tail[tail.index('"') :])
+    head, tail = path.read_text(encoding="utf-8").split(key, 1)
+    path.write_text(head + key + tail[tail.index('"') :], encoding="utf-8")
     assert sources.figures_without_words(copy)
 
 
 def test_a_figure_that_echoes_its_last_value(copy):
     assert not sources.figures_with_an_echo(copy)
     path = copy / "notebooks" / "rbm.py"
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     cut = text.index("# %%", text.index('mystnb={"figure"') + 10)
-    path.write_text(text[:cut] + 'ax.set_xlabel("pixel")\n\n' + text[cut:])
+    path.write_text(text[:cut] + 'ax.set_xlabel("pixel")\n\n' + text[cut:], encoding="utf-8")
     assert sources.figures_with_an_echo(copy)
 
 
@@ -139,9 +141,9 @@ def test_a_cell_that_is_too_long(copy):
     assert not sources.long_cells(copy)
     path = copy / "notebooks" / "rbm.py"
     lines = "".join(f"line_{i} = {i}\n" for i in range(sources.MAX_CELL_LINES))
-    path.write_text(path.read_text() + "\n# %%\n" + lines)
+    path.write_text(path.read_text(encoding="utf-8") + "\n# %%\n" + lines, encoding="utf-8")
     assert not sources.long_cells(copy)
-    path.write_text(path.read_text() + "one_more = 1\n")
+    path.write_text(path.read_text(encoding="utf-8") + "one_more = 1\n", encoding="utf-8")
     assert sources.long_cells(copy)
 
 
@@ -157,9 +159,9 @@ def test_the_address_has_one_source(copy):
     assert "README.md" in found
     assert "rbm.py" in found
     for path, text in expected(copy).items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     assert not sources.generated_files_out_of_step(copy)
-    assert "somebody-else/book-of-theirs" in (copy / "notebooks" / "rbm.ipynb").read_text()
+    assert "somebody-else/book-of-theirs" in (copy / "notebooks" / "rbm.ipynb").read_text(encoding="utf-8")
 
 
 def test_a_large_file(tmp_path):
@@ -175,7 +177,7 @@ def test_a_host_in_the_lock(copy):
 def test_an_action_that_is_not_pinned(copy):
     workflow = copy / ".github" / "workflows" / "extra.yml"
     workflow.parent.mkdir(parents=True, exist_ok=True)
-    workflow.write_text("on: push\njobs: {a: {steps: [{uses: actions/checkout@v4}]}}\n")
+    workflow.write_text("on: push\njobs: {a: {steps: [{uses: actions/checkout@v4}]}}\n", encoding="utf-8")
     found = " ".join(sources.unpinned_actions(copy))
     assert "not pinned" in found
     assert "permissions" in found
@@ -195,7 +197,19 @@ def test_a_program_that_is_not_there(tmp_path, name, line, right, wrong):
     shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(line.format(right))
+    path.write_text(line.format(right), encoding="utf-8")
     assert not sources.missing_programs(tmp_path)
-    path.write_text(line.format(wrong))
+    path.write_text(line.format(wrong), encoding="utf-8")
     assert sources.missing_programs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [r"H{\"a}nggi", r"Carreira-Perpi{\~n}an", r"S{\o}nderby", r"{\'A}lvarez", r"{\v{S}}ima"]
+)
+def test_a_name_that_the_search_does_not_find(tmp_path, name):
+    (tmp_path / "book").mkdir()
+    bibliography = tmp_path / "book" / "references.bib"
+    bibliography.write_text("@misc{a, author = {Hänggi, P.}, title = {A \\& B, RBM\\_small}}\n", encoding="utf-8")
+    assert sources.accents_in_tex(tmp_path) == []
+    bibliography.write_text(f"@misc{{a, author = {{{name}, P.}}}}\n", encoding="utf-8")
+    assert len(sources.accents_in_tex(tmp_path)) == 1

@@ -1,61 +1,146 @@
 """Build the book: `python -m tools.book.build` runs the lectures that need it and writes `_build/<profile>/html`.
 
-The profile comes from `DGM_PROFILE`, default `quick`.  Each profile has its own folder, so that a smoke build can
-never be taken for the book.  The cache of executed lectures hangs on a hash over all that a lecture depends on and its
-own text does not show: the helper package, the locked dependencies, the profile and the data set.
+The profile comes from `DGM_PROFILE`, default `quick`, the seed from `DGM_SEED`, default 0.  Each profile has its own
+folder, and each other seed too, so that neither can be taken for the book.  Which data there are is decided here, once:
+the kernels are told, and neither look nor download.
 
-A build can be stopped at any moment.  The next one keeps the lectures that had ended and writes all pages anew.
+A lecture runs again when its cells have changed, or its fingerprint, see `tools.code`; those that must run do so side
+by side, one thread each.  A build can be stopped at any moment: the next one keeps the lectures that had ended.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import nbformat
 from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from sqlalchemy.exc import SQLAlchemyError
 
-from dgm.data import DataError, Digits, load_digits
-from dgm.runtime import profile_name, recorded
+from dgm.data import DataError, Digits, data_folder, load_digits
+from dgm.runtime import profile_name, run_folder, seed_of_environment
 
-from tools import preflight, sync
+from tools import code, preflight, sync
+from tools.book.execute import NOISE, LectureFailed, Plan, run_all
 from tools.book.pages import problems
+from tools.environment import ONE_THREAD, clean, side_by_side
 from tools.repo import ROOT, lectures
 
-# Each kernel warns that it listens on this machine; TensorFlow calls it an error that there is no GPU.
-NOISE = re.compile(
-    r"\[IPKernelApp\] WARNING \| Kernel is running over TCP|WARNING: All log messages before absl::InitializeLog"
-    r"|[IWE]\d{4} [\d:.]+ +\d+ \S+\.cc:\d+\]|\s*$"
-)
-UNFINISHED = "unfinished"  # this file stands in the build folder while Sphinx works, and stays where it was stopped
+UNFINISHED = "unfinished"  # this file stands in the build folder until the pages are there, and fit to be read
+BESIDE = ("book/_static", "figures/icon.svg", "book/references.bib")  # what Sphinx looks for beside conf.py
+UNKNOWN = 60.0  # seconds that a lecture takes of which nothing is known
 
 
-def fingerprint(profile: str, dataset: str, root: Path = ROOT) -> str:
-    """Hash of everything outside a lecture that its outputs depend on."""
-    digest = hashlib.sha256(f"{profile} {dataset} {sys.version_info[:2]}".encode())
-    for path in [*sorted((root / "dgm").rglob("*.py")), root / "requirements.txt"]:
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
+def folder_of(profile: str, seed: int) -> Path:
+    """Where a book of this profile and seed is built: `_build`, or `DGM_BUILD`."""
+    return run_folder(Path(os.environ.get("DGM_BUILD") or ROOT / "_build").absolute(), profile, seed)
 
 
-def check_kept(build: Path, digits: Digits) -> None:
+@contextlib.contextmanager
+def alone_in(build: Path) -> Iterator[None]:
+    """Hold the lock of a build folder.  It is the system's: where its holder has died, nobody holds it.
+
+    Raises:
+        SystemExit: another build holds it.
+    """
+    build.mkdir(parents=True, exist_ok=True)
+    with (build / "lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            message = f"another build (process {holder}) is at work in {build}: wait for its end, or stop it"
+            raise SystemExit(message) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+class Record:
+    """What the build folder holds: of each executed lecture its fingerprint, and the data set of all.
+
+    Attributes:
+        content: `{"dataset": name, "lectures": {lecture: fingerprint}}`.
+    """
+
+    def __init__(self, build: Path):
+        self.path = build / "lectures.json"
+        try:
+            self.content: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # none, or half of one: then all run
+            self.content = {"dataset": None, "lectures": {}}
+
+    @property
+    def lectures(self) -> dict[str, str]:
+        """Fingerprints by lecture."""
+        return self.content["lectures"]
+
+    def write(self) -> None:
+        """In one step: the next build must not meet half of it."""
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.content, indent=1), encoding="utf-8")
+        partial.replace(self.path)
+
+
+def check_kept(record: Record, digits: Digits) -> None:
     """Keep a book made from MNIST from being thrown away for one of the substitute, which nobody asked for.
 
     Raises:
-        DataError: there is no MNIST now, and `build` has lectures that were run with it.
+        DataError: there is no MNIST now, and lectures were run with it.
     """
-    if digits.warning and any(build.glob("cache-MNIST-*/executed/*")):
+    asked = os.environ.get("DGM_DATASET") == "digits"
+    if digits.name != "MNIST" and record.content["dataset"] == "MNIST" and record.lectures and not asked:
         raise DataError(
-            f"expected MNIST, as in the book in {build}, got no file of it, and none could be downloaded.\n"
-            f"Name the folder that has MNIST/raw in DGM_DATA, or remove {build} to build from the substitute."
+            f"expected MNIST, as in the book in {record.path.parent}, got no file of it, and none could be "
+            f"downloaded.\nName the folder that has MNIST/raw in DGM_DATA, or remove {record.path.parent} to build "
+            "from the substitute."
         )
+
+
+def fingerprints(names: list[str], profile: str, dataset: str, seed: int, root: Path = ROOT) -> dict[str, str]:
+    """Of each lecture what its outputs depend on beside its cells; where it quotes another, the other's cells too."""
+    found = {name: code.fingerprint(name, profile, dataset, seed, root) for name in names}
+    quotes = {name: sorted(code.quoted(name, names, root)) for name in names}
+    for name in names:
+        for other in quotes[name]:
+            cells = hashlib.sha256(code.script_of(other, root).encode()).hexdigest()[:16]
+            found[name] += f" {other} {found[other].split()[0]} {cells}"
+    return found
+
+
+def results_of(lecture: str, results: Path) -> dict[str, Any]:
+    """The results file of a lecture that ran to its end; empty where there is none."""
+    try:
+        report = json.loads((results / f"{lecture}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if report.get("finished") else {}
+
+
+def seconds_known(names: list[str], profile: str, results: Path) -> dict[str, float]:
+    """How long each lecture will take: as the last time, else as the committed times say."""
+    try:
+        committed = json.loads((ROOT / "results" / "times.json").read_text(encoding="utf-8"))["lectures"]
+    except (OSError, ValueError, KeyError):
+        committed = {}
+    return {
+        name: results_of(name, results).get("seconds") or committed.get(name, {}).get(profile) or UNKNOWN
+        for name in names
+    }
 
 
 def digests(root: Path = ROOT) -> dict[str, str]:
@@ -64,34 +149,30 @@ def digests(root: Path = ROOT) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(sources)}
 
 
+def forget_pages(build: Path, names: list[str]) -> None:
+    """Make Sphinx read pages again, such as `notebooks/rbm`."""
+    for name in names:
+        (build / "doctrees" / f"{name}.doctree").unlink(missing_ok=True)
+
+
 def forget_edited(build: Path, now: dict[str, str]) -> None:
     """Make Sphinx read again every page whose source is not the one that was last rendered."""
     record = build / "sources.json"
-    rendered = json.loads(record.read_text()) if record.is_file() else {}
-    for name, digest in now.items():
-        if rendered.get(name) != digest:
-            (build / "doctrees" / name).with_suffix(".doctree").unlink(missing_ok=True)
+    rendered = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    forget_pages(build, [str(Path(name).with_suffix("")) for name in now if rendered.get(name) != now[name]])
 
 
-def forget(build: Path, cache: Path, lecture: str) -> None:
-    """Make `lecture` run again: drop its outputs from the cache, and the page that was read with them."""
-    if cache.is_dir():
-        store = get_cache(str(cache))
-        for record in store.list_cache_records():
-            if Path(record.uri).stem == lecture:
-                store.remove_cache(record.pk)
-    (build / "doctrees" / "notebooks" / f"{lecture}.doctree").unlink(missing_ok=True)
+def mend(build: Path) -> None:
+    """Remove what a build that was stopped, or that failed, may have left: all pages, and outputs that can't be read.
 
-
-def mend(build: Path, cache: Path) -> None:
-    """Remove what a build that was stopped may have left half-written: all pages, and outputs that can't be read.
-
-    Sphinx goes by file times and would take half a page for a new one; the cache lists an entry before it writes it.
+    Sphinx goes by file times: it would take half a page for a new one, and say nothing of a page that it had warned of.
+    The cache lists an entry before it writes it.
     """
     if (build / UNFINISHED).exists():
-        print("the last build was stopped: its pages are written anew, lectures that had ended do not run again")
+        print("the last build was stopped, or failed: its pages are written anew, lectures that had ended do not run")
         for folder in ("doctrees", "html"):
             shutil.rmtree(build / folder, ignore_errors=True)
+    cache = build / "cache"
     if not cache.is_dir():
         return
     store = get_cache(str(cache))
@@ -103,30 +184,101 @@ def mend(build: Path, cache: Path) -> None:
             type(record).remove_records([record.pk], store.db)
 
 
-def write_configuration(source: Path) -> None:
-    """`conf.py` for Sphinx from `_config.yml`, without sphinx-thebe: its scripts ask another host and throw errors."""
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "config", "sphinx", str(source)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    conf = source / "conf.py"
-    text = conf.read_text()
-    without = text.replace("'sphinx_thebe', ", "")
-    if without == text:
-        raise SystemExit("conf.py: expected 'sphinx_thebe' among the extensions; did Jupyter Book change?")
-    conf.write_text(without)
+def source_of(lecture: str, root: Path = ROOT) -> Path:
+    """The notebook of a lecture."""
+    return root / "notebooks" / f"{lecture}.ipynb"
 
 
-def render(source: Path, build: Path, settings: dict[str, str]) -> None:
+def executed_before(store: Any, lecture: str) -> bool:
+    """Whether the cache holds outputs of these very cells."""
+    try:
+        store.match_cache_notebook(nbformat.read(source_of(lecture), as_version=4))
+    except KeyError:
+        return False
+    return True
+
+
+def keep(store: Any, lecture: str, executed: Path) -> None:
+    """Put an executed notebook into the cache, in place of all earlier ones of this lecture."""
+    for record in store.list_cache_records():
+        if Path(record.uri).stem == lecture:
+            store.remove_cache(record.pk)
+    notebook = nbformat.read(executed, as_version=4)
+    bundle = CacheBundleIn(notebook, str(source_of(lecture)), data={})
+    store.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+    executed.unlink()
+
+
+def run_lectures(build: Path, names: list[str], profile: str, seed: int, digits: Digits) -> list[str]:
+    """Run what must run, side by side; return which that were."""
+    results, record = build / "results", Record(build)
+    check_kept(record, digits)
+    store = get_cache(str(build / "cache"))
+    now = fingerprints(names, profile, digits.name, seed)
+    stale = [
+        name
+        for name in names
+        if record.lectures.get(name) != now[name] or not results_of(name, results) or not executed_before(store, name)
+    ]
+    if not stale:
+        return []
+    record.content["dataset"] = digits.name
+    known = seconds_known(names, profile, results)
+    for name in stale:
+        record.lectures.pop(name, None)
+    record.write()
+    places = {name: build / "executed" / f"{name}.ipynb" for name in stale}
+    (build / "executed").mkdir(exist_ok=True)
+
+    def command(name: str) -> list[str]:
+        return [sys.executable, "-m", "tools.book.execute", str(source_of(name)), str(places[name])]
+
+    def environment(name: str) -> dict[str, str]:
+        return clean(
+            DGM_PROFILE=profile,
+            DGM_SEED=str(seed),
+            DGM_BUILD=str(build.parent),
+            DGM_DATA=str(data_folder().absolute()),
+            DGM_DATASET=digits.name,
+            DGM_CODE=code.code(name),
+            **ONE_THREAD,
+        )
+
+    plan = Plan({name: known[name] for name in stale}, {name: code.quoted(name, names) for name in stale})
+    with contextlib.closing(run_all(plan, command, environment, side_by_side())) as ended:
+        for name in ended:
+            keep(store, name, places[name])
+            forget_pages(build, [f"notebooks/{name}"])
+            record.lectures[name] = now[name]
+            record.write()
+    return stale
+
+
+def write_configuration(source: Path, target: Path) -> None:
+    """`target/conf.py` for Sphinx from `source/_config.yml`, without sphinx-thebe, whose scripts ask another host."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    settings = shutil.copy(source / "_config.yml", target)  # conf.py is written beside it
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "config", "sphinx", "--config", str(settings)]
+    command += ["--toc", str(source / "_toc.yml"), str(source)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=clean())
+    written = target / "conf.py"
+    text = written.read_text(encoding="utf-8")
+    changes = {"'sphinx_thebe', ": ""} | {f"'{name}'": repr(str(source / name)) for name in BESIDE}
+    for old, new in changes.items():
+        if old not in text:
+            raise SystemExit(f"conf.py: expected {old} in it; did Jupyter Book change?")
+        text = text.replace(old, new)
+    written.write_text(text, encoding="utf-8")
+
+
+def render(source: Path, build: Path, environment: dict[str, str], settings: dict[str, str]) -> None:
     """One pass of Sphinx over `source`, warnings are errors."""
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", str(build / "doctrees")]
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-c", str(build / "conf")]
+    command += ["-d", str(build / "doctrees")]
     for name, value in settings.items():
         command += ["-D", f"{name}={value}"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    build.mkdir(parents=True, exist_ok=True)
-    (build / UNFINISHED).touch()
-    status = run_alone([*command, str(source), str(build / "html")], environment)
-    if status in (0, 1):  # 1: there were warnings, but every page was written
-        (build / UNFINISHED).unlink()
-    if status:
+    if status := run_alone([*command, str(source), str(build / "html")], environment):
         raise SystemExit(f"the book was not built: Sphinx ended with {status}")
 
 
@@ -136,7 +288,7 @@ def run_alone(command: list[str], environment: dict[str, str]) -> int:
     What it says on its standard error passes through our hands, without what frightens and means nothing.
     """
     quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, env=environment, text=True, process_group=0, **quiet)
+    process = subprocess.Popen(command, env=environment, encoding="utf-8", process_group=0, **quiet)
     try:
         for line in process.stderr:
             if not NOISE.match(line):
@@ -148,65 +300,83 @@ def run_alone(command: list[str], environment: dict[str, str]) -> int:
             process.wait()
 
 
+def false_labels(names: list[str], results: Path, dataset: str) -> list[str]:
+    """Lectures that used other data than the label of their page says."""
+    found = {name: results_of(name, results).get("dataset") for name in names}
+    return [
+        f"{name}: it ran on {used}, but the pages are labelled {dataset}"
+        for name, used in found.items()
+        if used not in (None, dataset)
+    ]
+
+
 def main() -> int:
     """Build, check the pages, say where the book is and how long each lecture took."""
     started = time.perf_counter()
-    preflight.stop_if(preflight.problems_of_build(ROOT))
+    preflight.stop_if(preflight.problems_of_build(str(ROOT)))
     if stale := sync.out_of_step():
         names = ", ".join(path.name for path in stale)
         raise SystemExit(f"out of step with what they are made from: {names}.  Run `make sync`.")
     try:
-        profile = profile_name()
+        profile, seed = profile_name(), seed_of_environment()
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    print(f"building the profile {profile}: a lecture whose outputs are still good does not run again")
-    digits = load_digits()
-    build = ROOT / "_build" / profile
-    check_kept(build, digits)
-    if digits.warning:
-        print(digits.warning)
-    results, cache = build / "results", build / f"cache-{digits.name}-{fingerprint(profile, digits.name)}"
-    os.environ |= {"DGM_PROFILE": profile, "DGM_BUILD": str(ROOT / "_build"), "DGM_DATASET": digits.name}
-    if not cache.is_dir():  # something that lectures depend on has changed: no old output may survive
-        for stale_folder in [*build.glob("cache-*"), build / "doctrees", build / "html", results]:
-            shutil.rmtree(stale_folder, ignore_errors=True)
-    mend(build, cache)
-    for lecture in lectures():
-        if not recorded(lecture, profile):
-            forget(build, cache, lecture)
-    sources = digests()
-    forget_edited(build, sources)
-    before = {path: path.stat().st_mtime_ns for path in results.glob("*.json")}
-
-    write_configuration(ROOT)
-    settings = {"nb_execution_cache_path": str(cache)}
-    render(ROOT, build, settings)
-    executed = [path.stem for path in sorted(results.glob("*.json")) if before.get(path) != path.stat().st_mtime_ns]
-    if executed:
-        render(ROOT, build, settings)  # the page of results can be written only now that there are some
-
-    partial = build / "sources.partial"
-    partial.write_text(json.dumps(sources))
-    partial.replace(build / "sources.json")  # in one step: the next build must not meet half of it
-
-    if found := problems(build / "html", lectures(), profile):
-        raise SystemExit("the pages are not fit to be read:\n" + "\n".join(found))
-    for lecture in lectures():
-        seconds = json.loads((results / f"{lecture}.json").read_text())["seconds"]
-        print(f"{lecture:24} {seconds:5.0f} s{'' if lecture in executed else '  (not run again)'}")
+    build = folder_of(profile, seed)
+    with alone_in(build):
+        write_book(build, lectures(), profile, seed)
     print(f"{'total of this call':24} {time.perf_counter() - started:5.0f} s")
     print(build / "html" / "index.html")
     return 0
 
 
-if __name__ == "__main__":
+def write_book(build: Path, names: list[str], profile: str, seed: int) -> None:
+    """Run, render, check."""
+    print(f"building the profile {profile}: a lecture whose outputs are still good does not run again")
+    digits, results = load_digits(), build / "results"
+    if digits.warning:
+        print(digits.warning)
+    mend(build)
+    (build / UNFINISHED).touch()
+    executed = run_lectures(build, names, profile, seed, digits)
+    if found := false_labels(names, results, digits.name):
+        raise SystemExit("the book was not built:\n" + "\n".join(found))
+    sources = digests()
+    forget_edited(build, sources)
+    write_configuration(ROOT, build / "conf")
+    environment = clean(
+        DGM_PROFILE=profile,
+        DGM_SEED=str(seed),
+        DGM_BUILD=str(build.parent),
+        DGM_DATASET=digits.name,
+    )
+    render(ROOT, build, environment, {"nb_execution_cache_path": str(build / "cache")})
+    partial = build / "sources.partial"
+    partial.write_text(json.dumps(sources), encoding="utf-8")
+    partial.replace(build / "sources.json")
+    if found := problems(build / "html", names, profile):
+        raise SystemExit("the pages are not fit to be read:\n" + "\n".join(found))
+    (build / UNFINISHED).unlink()
+    for name in names:
+        seconds = results_of(name, results)["seconds"]
+        print(f"{name:24} {seconds:5.0f} s{'' if name in executed else '  (not run again)'}")
+
+
+def run(program: Callable[[], int]) -> int:
+    """The exit status of a program that builds: whatever stops it is told in one message, with no traceback."""
     for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: no lecture may go on alone
         if signal.getsignal(ending) != signal.SIG_IGN:  # nohup
             signal.signal(ending, signal.default_int_handler)
     try:
-        sys.exit(main())
+        return program()
     except KeyboardInterrupt:
         print("\nstopped; `make book` goes on with the lectures that are left", file=sys.stderr)
-        sys.exit(130)
-    except (DataError, OSError) as error:
-        sys.exit(f"the book was not built: {error}")
+        return 130
+    except LectureFailed as error:
+        print(f"the book was not built: a check or the program stopped.\n\n{error}", file=sys.stderr)
+    except (DataError, OSError, SQLAlchemyError) as error:
+        print(f"the book was not built: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

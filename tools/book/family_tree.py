@@ -22,7 +22,7 @@ def overview() -> dict[str, Any]:
     Raises:
         ValueError: it does not speak of just the lectures of `_toc.yml`.
     """
-    content = yaml.safe_load((ROOT / "book" / "lectures.yml").read_text())
+    content = yaml.safe_load((ROOT / "book" / "lectures.yml").read_text(encoding="utf-8"))
     if difference := set(content["lectures"]) ^ set(lectures()):
         raise ValueError(f"book/lectures.yml: expected the lectures of _toc.yml, differs in {sorted(difference)}")
     return content

@@ -88,8 +88,29 @@ def repair_roles(app: Sphinx, pagename: str, templatename: str, context: dict[st
         context["body"] = re.sub(r'<div role="list" (class="citation-list")', r"<div \1", context["body"])
 
 
+# The search remembers its words in the browser, and fails in silence where a reader has forbidden that.
+STORAGE = """<script>
+try { window.localStorage.length; } catch (error) {
+  const kept = new Map();
+  const storage = {
+    getItem: key => kept.has(key) ? kept.get(key) : null,
+    setItem: (key, value) => { kept.set(key, String(value)); },
+    removeItem: key => { kept.delete(key); },
+  };
+  for (const name of ["localStorage", "sessionStorage"])
+    Object.defineProperty(window, name, {value: storage, configurable: true});
+}
+</script>"""
+
+
+def work_without_storage(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give the scripts of the page a storage that lasts as long as the page, where the browser refuses its own."""
+    context["metatags"] = context.get("metatags", "") + "\n" + STORAGE
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Do all of it when a page is about to be written."""
+    app.connect("html-page-context", work_without_storage)
     app.connect("html-page-context", repair_roles)
     app.connect("html-page-context", break_lines)
     app.connect("doctree-resolved", fold_checks)

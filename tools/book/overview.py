@@ -28,7 +28,7 @@ from tools.repo import ROOT, lectures, title
 def seconds_of(lecture: str, profile: str) -> dict[str, Any]:
     """The results file of a lecture; empty where it has not run."""
     (path,) = [path for path in results_files(profile) if path.stem == lecture]
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def duration(seconds: float | None) -> str:
@@ -41,7 +41,7 @@ def duration(seconds: float | None) -> str:
 
 def reading_time(lecture: str) -> str:
     """What the header of a lecture says of the time it takes to read."""
-    text = (ROOT / "notebooks" / f"{lecture}.py").read_text()
+    text = (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8")
     if not (found := re.search(r"^- \*\*Time:\*\* (?:a page to read in )?([^;]+?)(?: to read.*)?;", text, re.M)):
         raise ValueError(f"{lecture}: expected a line '- **Time:** ... to read' in its header, found none")
     return found[1]
@@ -76,7 +76,7 @@ def symbols_markdown() -> list[str]:
     """A row for each symbol of the lectures' tables, with the lectures that use it."""
     rows: dict[str, list[str]] = {}
     for name in lectures():
-        text = (ROOT / "notebooks" / f"{name}.py").read_text()
+        text = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
         table = re.search(r"^\| symbol \|.*\n\|[-:| ]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
         if not table:
             raise ValueError(f"{name}: expected a table that begins with '| symbol |', found none")

@@ -6,13 +6,14 @@ python -m tools.book.pages FOLDER --publish    and fit to be published: a quick 
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urlparse
 
-from tools.repo import lectures
+from tools.repo import ROOT, lectures
 
 # What a browser fetches by itself; `a` and `form` ask only when a reader does.
 FETCHED = {
@@ -24,6 +25,7 @@ FETCHED = {
     "audio": "src",
     "embed": "src",
 }
+PICTURES = {"img", "svg", "canvas", "video", "object"}
 FETCHED_LINKS = {"stylesheet", "preload", "prefetch", "modulepreload", "icon", "shortcut", "preconnect", "dns-prefetch"}
 IN_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s]+)""")
 IN_SCRIPT = re.compile(r"""(?:fetch|import|importScripts|Worker)\(\s*["'`]((?:https?:)?//[^"'`]+)""")
@@ -37,10 +39,11 @@ class Page(HTMLParser):
         self.images: list[dict[str, str | None]] = []
         self.fetched: list[str] = []
         self.meta: dict[str, str | None] = {}
-        self.figures_without_caption = 0
+        self.figures: set[str | None] = set()
+        self.figures_without_caption = self.figures_without_picture = 0
         self.redirects = False
         self._inside: str = ""
-        self._in_figure = self._has_caption = False
+        self._in_figure = self._has_caption = self._has_picture = False
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         """Collect images, figures, labels and everything that is fetched."""
@@ -48,11 +51,14 @@ class Page(HTMLParser):
         self._inside = tag
         if tag == "img":
             self.images.append(values)
+        if tag in PICTURES and self._in_figure:
+            self._has_picture = True
         self.redirects |= tag == "meta" and (values.get("http-equiv") or "").lower() == "refresh"
         if tag == "meta" and values.get("name"):
             self.meta[values["name"]] = values.get("content")
         if tag == "figure":
-            self._in_figure, self._has_caption = True, False
+            self._in_figure, self._has_caption, self._has_picture = True, False, False
+            self.figures.add(values.get("id"))
         if tag == "figcaption":
             self._has_caption = True
         if tag in FETCHED and values.get(FETCHED[tag]):
@@ -67,6 +73,7 @@ class Page(HTMLParser):
         self._inside = ""
         if tag == "figure" and self._in_figure:
             self.figures_without_caption += not self._has_caption
+            self.figures_without_picture += not self._has_picture
             self._in_figure = False
 
     def handle_data(self, data: str) -> None:
@@ -80,7 +87,7 @@ class Page(HTMLParser):
 def read(path: Path) -> Page:
     """Parse one page."""
     page = Page()
-    page.feed(path.read_text())
+    page.feed(path.read_text(encoding="utf-8"))
     return page
 
 
@@ -98,37 +105,65 @@ def problems_of_page(path: Path, profile: str) -> list[str]:
         # Without a text of its own an image gets its address, a hash, as alternative text.
         if not alt or alt == source or re.search(r"_images/|\.(png|svg|jpe?g)$", alt):
             found.append(f"an image without alternative text: {source[:80]}")
-    if 'class="output stderr' in path.read_text():
-        found.append("a cell printed to its standard error, such as a warning")
     if page.figures_without_caption:
         found.append(f"{page.figures_without_caption} figure(s) without a caption")
+    if page.figures_without_picture:
+        found.append(f"{page.figures_without_picture} figure(s) without a picture")
     if page.meta.get("dgm-profile") != profile and not page.redirects:
         found.append(f"built in the profile {page.meta.get('dgm-profile')}, expected {profile}")
     return [f"{path.name}: {problem}" for problem in found]
 
 
-def problems(folder: Path, names: list[str], profile: str) -> list[str]:
+def captioned(notebook: Path) -> set[str]:
+    """Names of the figures that the cells of a lecture draw."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"] if notebook.is_file() else []
+    figures = [cell["metadata"].get("mystnb", {}).get("figure", {}) for cell in cells]
+    return {figure["name"] for figure in figures if figure.get("name")}
+
+
+def problems(folder: Path, names: list[str], profile: str, root: Path = ROOT) -> list[str]:
     """What is wrong with a built book: of every page, of style sheets, and of lectures that are missing."""
     found = []
     for name in names:
         if not (folder / "notebooks" / f"{name}.html").is_file():
             found.append(f"the lecture {name} has no page")
+            continue
+        there = read(folder / "notebooks" / f"{name}.html").figures
+        for missing in sorted(captioned(root / "notebooks" / f"{name}.ipynb") - there):
+            found.append(f"{name}.html: the figure {missing} is missing: did its cell draw nothing?")
     skipped = {"genindex.html", "search.html"}
     for path in sorted(folder.rglob("*.html")):
         if path.name not in skipped and "_static" not in path.relative_to(folder).parts:
             found += problems_of_page(path, profile)
     for path in sorted((folder / "_static").rglob("*.css")):
-        found += [f"{path.name}: asks another host: {address}" for address in IN_STYLE.findall(path.read_text())]
+        found += [
+            f"{path.name}: asks another host: {address}"
+            for address in IN_STYLE.findall(path.read_text(encoding="utf-8"))
+        ]
     return found
 
 
 def problems_for_publishing(folder: Path, names: list[str]) -> list[str]:
-    """As `problems`, and: only a quick build on MNIST may be shown to readers."""
+    """As `problems`, and: only a quick build on MNIST with the seed 0 may be shown to readers.
+
+    Nor a page with a warning that nobody has read, or a sentence with a number of an older version of the code.
+    """
     found = problems(folder, names, "quick")
+    for path in sorted(folder.rglob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        if 'class="output stderr' in text:
+            found.append(f"{path.name}: a cell printed to its standard error, such as a warning")
+        if "dgm-stale" in text:
+            found.append(f"{path.name}: a sentence has a number of an older version of the code, see `make stale`")
     for name in names:
         path = folder / "notebooks" / f"{name}.html"
-        if path.is_file() and (dataset := read(path).meta.get("dgm-dataset")) != "MNIST":
+        if not path.is_file():
+            continue
+        meta = read(path).meta
+        if (dataset := meta.get("dgm-dataset")) != "MNIST":
             found.append(f"{path.name}: built on {dataset}, expected MNIST")
+        if (seed := meta.get("dgm-seed")) != "0":
+            found.append(f"{path.name}: built with the seed {seed}, expected 0")
     return found
 
 

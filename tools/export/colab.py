@@ -17,6 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
+from tools.edited import is_edited, put_aside
 from tools.export.citations import Citations
 from tools.export.labels import Target, figure_of, targets
 from tools.export.plain_markdown import ROLE, Translator, left_over, picture_address
@@ -111,23 +112,33 @@ def clean(script: str, lecture: str, labels: dict[str, Target]) -> tuple[Noteboo
 
 
 def export(folder: Path) -> list[Path]:
-    """Write all clean notebooks, and the drawings they show; an error names the lecture it is in."""
+    """Write all clean notebooks, and the drawings they show; an error names the lecture it is in.
+
+    A notebook that somebody has worked in gets another name before its own is written; files that are not ours stay.
+    """
     labels, written = targets(), []
-    shutil.rmtree(folder, ignore_errors=True)
     for name in ("notebooks", "figures"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for path in sorted((folder / "notebooks").glob("*.ipynb")):
+        if is_edited(path):
+            if path.stem in lectures():
+                print(f"you have worked in {path.name}: it is now {Path(put_aside(path)).name}")
+        elif path.stem not in lectures():
+            path.unlink()  # of a lecture that is gone
     for lecture in lectures():
         try:
-            notebook, pictures = clean((ROOT / "notebooks" / f"{lecture}.py").read_text(), lecture, labels)
+            notebook, pictures = clean(
+                (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8"), lecture, labels
+            )
         except ValueError as error:
             raise SystemExit(f"{lecture}: {error}") from error
         nbformat.validate(notebook)
         written.append(folder / "notebooks" / f"{lecture}.ipynb")
-        written[-1].write_text(nbformat.writes(notebook) + "\n")
+        written[-1].write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         for picture in pictures:
             shutil.copy(ROOT / picture, folder / picture)
     address, branch = repository()
-    (folder / "README.md").write_text(NOTES.format(address=address, branch=branch, tag=tag()))
+    (folder / "README.md").write_text(NOTES.format(address=address, branch=branch, tag=tag()), encoding="utf-8")
     shutil.copy(ROOT / "LICENSE", folder)
     return written
 

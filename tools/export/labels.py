@@ -64,7 +64,7 @@ class Directive:
 @cache
 def parser() -> MarkdownIt:
     """The Markdown parser of the book, with the extensions that `_config.yml` asks for."""
-    extensions = yaml.safe_load((ROOT / "_config.yml").read_text())["parse"]["myst_enable_extensions"]
+    extensions = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["parse"]["myst_enable_extensions"]
     return create_md_parser(MdParserConfig(enable_extensions=set(extensions)), RendererHTML)
 
 
@@ -97,7 +97,7 @@ def cells_of(page: Path) -> list[Any]:
     """The cells of a lecture, or a page of prose as one Markdown cell."""
     if page.suffix == ".py":
         return jupytext.read(page, fmt="py:percent").cells
-    return [new_markdown_cell(page.read_text())]
+    return [new_markdown_cell(page.read_text(encoding="utf-8"))]
 
 
 def figure_of(cell: Any) -> dict[str, str] | None:
@@ -119,7 +119,7 @@ def pages(root: Path = ROOT) -> list[str]:
             for key in ("parts", "chapters", "sections"):
                 yield from below(entry.get(key))
 
-    return list(below(yaml.safe_load((root / "_toc.yml").read_text())))
+    return list(below(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))))
 
 
 def targets(root: Path = ROOT) -> dict[str, Target]:
@@ -150,7 +150,7 @@ def misnumbered(pages: Path, labels: dict[str, Target]) -> list[str]:
         label: f"{kind} {number}"
         for page in {target.page for target in labels.values()}
         for kind, pattern in SHOWN.items()
-        for label, number in re.findall(pattern, (pages / f"{page}.html").read_text(), re.DOTALL)
+        for label, number in re.findall(pattern, (pages / f"{page}.html").read_text(encoding="utf-8"), re.DOTALL)
     }
     found = [
         f"{label}: {expected} expected, the page shows {shown.get(label, 'nothing')}"

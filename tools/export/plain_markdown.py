@@ -15,6 +15,7 @@ from markdown_it.token import Token
 from tools.export.citations import Citations
 from tools.export.labels import Directive, Target, directive, parser
 from tools.repo import COLAB, ROOT, colab_address, lectures, page_address, repository
+from tools.runs.records import quoted_number
 
 ROLE = re.compile(r"\{([a-zA-Z][\w:+-]*)\}(`+)(.+?)\2", re.DOTALL)
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
@@ -150,6 +151,7 @@ class Translator:
             "cite:t": lambda: self.citations.textual(keys),
             "cite:p": lambda: self.citations.parenthetical(keys),
             "term": lambda: content.split("<")[0].strip(),
+            "recorded": lambda: quoted_number(content)[0],
         }
         if name not in roles:
             raise ValueError(f"the role {match[0]!r} has no translation")

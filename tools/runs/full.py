@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 
+from tools import code
+from tools.environment import clean
 from tools.repo import ROOT, lectures
 
 
@@ -15,10 +17,17 @@ def main() -> int:
     names = sys.argv[1:] or lectures()
     if unknown := set(names) - set(lectures()):
         raise SystemExit(f"expected lectures out of {', '.join(lectures())}, got {', '.join(sorted(unknown))}")
-    environment = os.environ | {"DGM_PROFILE": "full", "DGM_BUILD": str(ROOT / "_build"), "MPLBACKEND": "agg"}
     failed = []
     for name in names:
         script = str(ROOT / "notebooks" / f"{name}.py")
+        environment = clean(
+            DGM_PROFILE="full",
+            DGM_SEED="0",
+            DGM_BUILD=str(ROOT / "_build"),
+            DGM_CODE=code.code(name),
+            MPLBACKEND="agg",
+            KERAS_BACKEND=os.environ.get("KERAS_BACKEND"),
+        )
         if subprocess.run([sys.executable, script], env=environment, check=False).returncode:
             failed.append(name)
             continue

@@ -151,7 +151,7 @@ _AXE = """async () => (await axe.run(document, {preload: false, resultTypes: ['v
 def thin(page) -> None:
     """Make the page small enough for `accessibility`: it must be loaded again afterwards."""
     page.evaluate(_THIN)
-    page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text())
+    page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
 
 
 def accessibility(page) -> list[str]:
@@ -214,7 +214,7 @@ class _Links(HTMLParser):
 
 def _read(path: Path) -> _Links:
     links = _Links()
-    links.feed(path.read_text())
+    links.feed(path.read_text(encoding="utf-8"))
     return links
 
 

@@ -28,6 +28,7 @@ import nbformat
 
 from dgm.data import data_folder, load_digits
 
+from tools.environment import git_free
 from tools.export.colab import export
 from tools.repo import ROOT, lectures, repository, tag
 from tools.verify.exercises import probes, verdicts
@@ -73,8 +74,10 @@ class Workshop:
                 (self.frameworks / path.name).symlink_to(path)
         self._serve_wheels()
         self._serve_source()
-        (folder / "home/google/colab/__init__.py").write_text("")
-        (folder / "home/.ipython/profile_default/startup/colab.py").write_text("import google.colab\n")
+        (folder / "home/google/colab/__init__.py").write_text("", encoding="utf-8")
+        (folder / "home/.ipython/profile_default/startup/colab.py").write_text(
+            "import google.colab\n", encoding="utf-8"
+        )
         self.environment = {key: os.environ[key] for key in ("PATH", "LANG", "MPLCONFIGDIR") if key in os.environ} | {
             "HOME": str(folder / "home"),
             "PYTHONPATH": str(folder / "home"),  # with google.colab
@@ -95,7 +98,7 @@ class Workshop:
         builder = distribution("setuptools")
         files = {str(path): path.read_binary() for path in builder.files or [] if ".." not in path.parts}
         write_wheel(self.folder / "wheels", "setuptools", builder.version, files)
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         for requirement in [*project["dependencies"], *FRAMEWORKS]:
             write_wheel(self.folder / "wheels", re.match(r"[\w-]+", requirement)[0].replace("-", "_"), "99")
 
@@ -107,14 +110,14 @@ class Workshop:
             shutil.copy(ROOT / name, source)
         person = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
         for words in (["init", "-q"], ["add", "-A"], [*person, "commit", "-qm", "dgm"], ["tag", tag()]):
-            subprocess.run(["git", *words], cwd=source, check=True)
+            subprocess.run(["git", *words], cwd=source, env=git_free(), check=True)
 
     def environment_without_dgm(self, lecture: str) -> Path:
         """The Python of a fresh environment."""
         home = self.folder / lecture / "env"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
         site = next(home.glob("lib/python*/site-packages"))
-        (site / "frameworks.pth").write_text(f"{self.frameworks}\n")
+        (site / "frameworks.pth").write_text(f"{self.frameworks}\n", encoding="utf-8")
         return home / "bin" / "python"
 
     def installed(self, python: Path) -> dict[str, str]:

@@ -27,8 +27,8 @@ from tools.repo import ROOT
 
 PAPER = {"format": "A4", "print_background": True, "prefer_css_page_size": True}
 INSIDE = "http://inside.invalid/"  # marks links to other parts until these are joined
-STYLE = (Path(__file__).parent / "pdf.css").read_text()
-PREPARE = (Path(__file__).parent / "pdf.js").read_text()
+STYLE = (Path(__file__).parent / "pdf.css").read_text(encoding="utf-8")
+PREPARE = (Path(__file__).parent / "pdf.js").read_text(encoding="utf-8")
 
 
 @dataclass
@@ -93,7 +93,7 @@ def numbers(count: int) -> str:
 
 def captions_of_parts() -> dict[str, str]:
     """The caption of each part of the book, by the first page in it."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     return {part["chapters"][0]["file"]: part["caption"] for part in toc.get("parts", [])}
 
 
@@ -136,7 +136,7 @@ def problems(writer: PdfWriter) -> list[str]:
 
 def build(folder: Path, profile: str) -> PdfWriter:
     """The whole book as one document."""
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text())
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     note = "" if profile == "quick" else f"Built in the profile {profile}."
     with serve(folder) as address, browser() as program:
         parts = []

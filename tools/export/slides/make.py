@@ -6,7 +6,6 @@ The deck needs no network: reveal.js and MathJax lie beside it.  Which part of a
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from traitlets.config import Config
 
 from dgm.runtime import profile_name
 
+from tools.environment import clean
 from tools.export.slides.cells import deck
 from tools.repo import ROOT, lectures, title
 
@@ -30,20 +30,21 @@ TARGET = ROOT / "_build" / "slides"
 
 def from_book(notebook: NotebookNode, profile: str, build: Path = ROOT / "_build") -> NotebookNode | None:
     """The notebook with the outputs that the book shows, if this very text was executed for it."""
-    folders = sorted((build / profile).glob("cache-*"), key=lambda folder: folder.stat().st_mtime)
-    for folder in reversed(folders):
-        try:
-            return get_cache(str(folder)).merge_match_into_notebook(notebook)[1]
-        except KeyError:
-            continue
-    return None
+    cache = build / profile / "cache"
+    if not cache.is_dir():
+        return None
+    try:
+        return get_cache(str(cache)).merge_match_into_notebook(notebook)[1]
+    except KeyError:
+        return None
 
 
 def executed(notebook: NotebookNode) -> NotebookNode:
     """The notebook after a run in the profile smoke."""
-    os.environ |= {"DGM_PROFILE": "smoke", "DGM_BUILD": str(ROOT / "_build")}
+    environment = clean(DGM_PROFILE="smoke", DGM_BUILD=str(ROOT / "_build"))
     quiet = ["--IPKernelApp.log_level=ERROR"]  # else each kernel warns that it listens on this machine
-    NotebookClient(notebook, timeout=3600, extra_arguments=quiet).execute(cwd=str(ROOT / "notebooks"))
+    client = NotebookClient(notebook, timeout=3600, extra_arguments=quiet)
+    client.execute(cwd=str(ROOT / "notebooks"), env=environment)
     return notebook
 
 
@@ -85,7 +86,7 @@ def write(notebook: NotebookNode, lecture: str, target: Path, note: str = "") ->
     slides.metadata["title"] = title(lecture)
     lay_beside(target)
     path = target / f"{lecture}.html"
-    path.write_text(html(slides))
+    path.write_text(html(slides), encoding="utf-8")
     return path, sum(cell.metadata.slideshow.slide_type in ("slide", "subslide") for cell in slides.cells)
 
 

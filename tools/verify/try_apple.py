@@ -1,0 +1,163 @@
+"""Every torch lecture on a pretended Apple GPU: `python -m tools.verify.try_apple [LECTURE ...]`.
+
+There is none in CI.  The pretended one computes on the CPU and knows which tensors would be on the GPU; what those
+can't do there raises as it does on a Mac: double precision does not exist, and NumPy reads no tensor of a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tools.code import packages
+from tools.environment import ONE_THREAD, clean, side_by_side
+from tools.repo import ROOT, lectures
+
+NO_FLOAT64 = (
+    "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. "
+    "Please use float32 instead."
+)
+NO_NUMPY = "can't convert mps:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
+MARK = "_on_the_gpu"
+
+
+def _tensors(value: Any) -> Iterator[Any]:
+    """All tensors in arguments or results."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+
+
+def _marked(tensor: Any) -> bool:
+    return bool(tensor.__dict__.get(MARK))
+
+
+def _is_gpu(device: Any) -> bool:
+    return str(device).startswith("mps")
+
+
+def pretended_gpu():
+    """The mode in which tensors are marked, and refused; it replaces what torch says of its devices."""
+    import torch
+    import torch._inductor.config
+    from torch.overrides import TorchFunctionMode
+
+    real_generator = torch.Generator
+
+    class Generator:
+        def __new__(cls, device: Any = "cpu"):
+            return real_generator("cpu")
+
+    torch.Generator = Generator
+    torch.backends.mps.is_available = lambda: True
+    torch.cuda.is_available = lambda: False
+    torch.mps.get_rng_state = torch.get_rng_state
+    torch.mps.set_rng_state = lambda state: None
+
+    class Pretended(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            kwargs, name = dict(kwargs or {}), getattr(function, "__name__", "")
+            owner = getattr(function, "__self__", None)
+            if name == "__get__" and owner is torch.Tensor.device:
+                return torch.device("mps", 0) if _marked(args[0]) else function(*args, **kwargs)
+            from_gpu = any(map(_marked, _tensors((args, kwargs))))
+            if name in ("numpy", "__array__") and from_gpu and args[0].dim():
+                raise TypeError(NO_NUMPY)
+            args, kwargs, goal = self._aimed(name, args, kwargs)
+            result = function(*args, **kwargs)
+            if name == "__set__" and len(args) == 2 and isinstance(args[1], torch.Tensor) and _marked(args[1]):
+                args[0].__dict__[MARK] = True
+                return result
+            return self._placed(result, goal, from_gpu, {id(tensor) for tensor in _tensors((args, kwargs))})
+
+        @staticmethod
+        def _aimed(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict, str]:
+            """The arguments with the CPU in place of the GPU, and where the result goes: gpu, cpu or nowhere."""
+            goal = "cpu" if name == "cpu" else ""
+
+            def real(value: Any) -> Any:
+                nonlocal goal
+                if isinstance(value, str | torch.device):
+                    goal = "gpu" if _is_gpu(value) else "cpu"
+                    return "cpu"
+                if isinstance(value, torch.Tensor):
+                    goal = "gpu" if _marked(value) else "cpu"
+                return value
+
+            if kwargs.get("device") is not None:
+                kwargs["device"] = real(kwargs["device"])
+            if name == "to":
+                args = (args[0], *map(real, args[1:]))
+            return args, kwargs, goal
+
+        @staticmethod
+        def _placed(result: Any, goal: str, from_gpu: bool, given: set[int]) -> Any:
+            """Mark the results that are on the GPU; a copy where one tensor would be in both places."""
+            single = isinstance(result, torch.Tensor)
+            if goal == "cpu" and from_gpu and single and _marked(result):
+                result = result.clone() if result.requires_grad else result.detach().clone()
+                result.__dict__[MARK] = False
+            elif goal == "gpu" and single and id(result) in given and not from_gpu:
+                result = result.clone()
+            if goal == "gpu" or (from_gpu and goal != "cpu"):
+                for tensor in _tensors(result):
+                    if tensor.dtype == torch.float64:
+                        raise TypeError(NO_FLOAT64)
+                    tensor.__dict__[MARK] = True
+            return result
+
+    return Pretended()
+
+
+def run_here(script: str) -> None:
+    """Run a script in this process on the pretended GPU."""
+    sys.argv = [script]
+    sys.path.insert(0, str(Path(script).parent))
+    with pretended_gpu():
+        runpy.run_path(script, run_name="__main__")
+
+
+def try_script(script: Path) -> tuple[str, float]:
+    """What is wrong with a script there, empty where nothing is, and the seconds it took."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as build:
+        environment = clean(DGM_PROFILE="smoke", DGM_BUILD=build, MPLBACKEND="agg", **ONE_THREAD)
+        command = [sys.executable, "-m", "tools.verify.try_apple", "--here", str(script)]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stderr[-2000:] if done.returncode else "", time.perf_counter() - started
+
+
+def main(arguments: list[str]) -> int:
+    """Try the lectures that import torch, side by side."""
+    if arguments[:1] == ["--here"]:
+        run_here(arguments[1])
+        return 0
+    names = arguments or [name for name in lectures() if "torch" in packages(name)]
+    names = [name for name in names if "keras" not in packages(name)]  # Keras chooses its own device
+    os.environ.setdefault("DGM_PROFILE", "smoke")
+    scripts = [ROOT / "notebooks" / f"{name}.py" for name in names]
+    failed = []
+    with ThreadPoolExecutor(side_by_side()) as pool:
+        for name, (reason, seconds) in zip(names, pool.map(try_script, scripts), strict=True):
+            print(f"{name:24} {seconds:5.0f} s  {'failed' if reason else 'ok'}", flush=True)
+            failed += [f"{name}:\n{reason}"] if reason else []
+    print("\n".join(failed) or f"{len(names)} lectures hold on the pretended GPU of an Apple computer")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

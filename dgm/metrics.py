@@ -41,7 +41,7 @@ class LogPartition:
 def ais_log_weights(
     rbm: RBM, v: Tensor, base_bias: Tensor, betas: Tensor, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Logarithms of the importance weights of annealed chains, float64, shape (num_chains,).
+    """Logarithms of the importance weights of annealed chains, float64 and on the CPU, shape (num_chains,).
 
     The path is f_beta(v) = exp((1 - beta) b0.v + beta b.v) prod_j (1 + exp(beta (c_j + (v W)_j))): independent pixels
     with biases b0 at beta = 0, the machine at beta = 1.  Each step adds log f_new(v) - log f_old(v), then moves v by
@@ -49,11 +49,12 @@ def ais_log_weights(
     from 1 to 0 and v from the machine, E[w] = Z0 / Z (Salakhutdinov and Murray 2008;
     eq-rbm-path).
     """
-    log_w = torch.zeros(len(v), dtype=torch.float64, device=v.device)
+    log_w = torch.zeros(len(v), dtype=torch.float64)
     shift = rbm.b - base_bias
     logits = rbm.hidden_logits(v)
     for old, new in pairwise(betas.tolist()):
-        log_w += (new - old) * (v @ shift) + (F.softplus(new * logits) - F.softplus(old * logits)).sum(-1)
+        steps = F.softplus(new * logits) - F.softplus(old * logits)
+        log_w += ((new - old) * (v @ shift) + steps.sum(-1)).cpu()
         h = sample_bernoulli(new * logits, generator=generator)
         v = sample_bernoulli(base_bias + new * (shift + h @ rbm.W.T), generator=generator)
         logits = rbm.hidden_logits(v)
@@ -83,7 +84,7 @@ def log_partition_from_weights(rbm: RBM, base_bias: Tensor, log_w: Tensor, sign:
 
     log Z = log Z0 + sign log mean w, with log Z0 = sum_i softplus(b0_i) + num_hidden log 2.
     """
-    log_base = F.softplus(base_bias.double()).sum().item() + len(rbm.c) * math.log(2)
+    log_base = F.softplus(base_bias.cpu().double()).sum().item() + len(rbm.c) * math.log(2)
     w = torch.exp(log_w - log_w.max())
     standard_error = (w.std() / w.mean() / math.sqrt(len(w))).item()
     effective_sample_size = (w.sum() ** 2 / (w**2).sum()).item()

@@ -157,7 +157,7 @@ def two_sample_accuracy(
     judge.eval()
     with torch.no_grad():
         right = torch.cat([judge(x[half:]) > 0, judge(y[half:]) < 0])
-    share = right.double().mean().item()
+    share = right.cpu().double().mean().item()
     return share, math.sqrt(share * (1 - share) / len(right))
 
 
@@ -172,7 +172,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
     Taught in the lecture `gan_mnist`, eq-gm-frechet; Heusel et al. 2017.
     """
-    a, b = a.double(), b.double()
+    a, b = a.cpu().double(), b.cpu().double()
     values, vectors = torch.linalg.eigh(a.T.cov())
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     inner = torch.linalg.eigvalsh(root @ b.T.cov() @ root).clamp(min=0)
@@ -195,4 +195,4 @@ def modes_and_quality(samples: Tensor, means: Tensor, std: float) -> tuple[int, 
     """
     distance, nearest = torch.cdist(samples, means).min(-1)
     near = distance <= 3 * std
-    return len(nearest[near].unique()), near.double().mean().item()
+    return len(nearest[near].unique()), near.cpu().double().mean().item()

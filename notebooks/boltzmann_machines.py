@@ -41,6 +41,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 
 # %% tags=["imports"]
+import copy
 import math
 import time
 from itertools import combinations, islice, repeat
@@ -64,7 +65,6 @@ PARAMETERS = {  # smoke, quick, full
 run = dgm.start("boltzmann_machines", parameters=PARAMETERS)
 P = run.parameters
 rng = run.rng
-fixed_rng = np.random.default_rng(17)  # the same machines and data in every profile
 
 # %% [markdown]
 r"""
@@ -517,6 +517,9 @@ def joint_table(a, J, M):
 
 M, N = 4, 3
 X, H = all_states(M), all_states(N)
+# The machines and data are the same in every profile; a cell below that draws copies the
+# generator first, and draws the same when it runs twice.
+fixed_rng = np.random.default_rng(17)
 W = fixed_rng.normal(scale=2.0, size=(M, N))
 # These biases keep every unit from being nearly always on or off.
 b = fixed_rng.normal(scale=0.5, size=M) - W.sum(1) / 2
@@ -901,7 +904,8 @@ There are $16^2$ data sets of two points.
 
 # %%
 n = 10
-data = X[fixed_rng.choice(len(X), size=n, p=p_x)]
+data_rng = copy.deepcopy(fixed_rng)
+data = X[data_rng.choice(len(X), size=n, p=p_x)]
 
 
 def log_likelihood(theta, data):
@@ -1074,7 +1078,8 @@ def frequencies(data):
 
 p_data = frequencies(data)
 # A machine near the one that made the data, but not that one:
-theta_start = theta + fixed_rng.normal(scale=0.5, size=len(theta))
+start_rng = copy.deepcopy(data_rng)
+theta_start = theta + start_rng.normal(scale=0.5, size=len(theta))
 p_start, G = probabilities(theta_start), grad_log_f(X, theta_start)
 positive_phase, negative_phase = p_data @ G, p_start @ G
 gradient = positive_phase - negative_phase
@@ -1505,8 +1510,8 @@ checks.close(
 checks.close("sweep over units: p(s) stays", p_full @ sweep, p_full, atol=1e-14)
 checks.at_least("sweep over units: not reversible", asymmetry(p_full, sweep), 1e-5)
 p_joint = boltzmann(energy(all_states(M + N), a_general, J_general))
-sites = [site_kernel(i, a_general, J_general) for i in range(M + N)]
-h_then_x = np.linalg.multi_dot(sites[M:] + sites[:M])
+joint_sites = [site_kernel(i, a_general, J_general) for i in range(M + N)]
+h_then_x = np.linalg.multi_dot(joint_sites[M:] + joint_sites[:M])
 checks.close("block sweep on (x, h): p stays", p_joint @ h_then_x, p_joint, atol=1e-14)
 checks.at_least("but not reversible", asymmetry(p_joint, h_then_x), 1e-5)
 
@@ -1565,8 +1570,11 @@ def second_eigenvalue(kernel):
 
 kernels = {
     "block": (block, p_x),
-    "units in turn": (np.linalg.multi_dot(sites), p_joint),
-    "7 units by chance": (np.linalg.matrix_power(np.mean(sites, axis=0), 7), p_joint),
+    "units in turn": (np.linalg.multi_dot(joint_sites), p_joint),
+    "7 units by chance": (
+        np.linalg.matrix_power(np.mean(joint_sites, axis=0), 7),
+        p_joint,
+    ),
 }
 mixing = {name: distances(0, K, p) for name, (K, p) in kernels.items()}
 lambda_2 = {name: second_eigenvalue(K) for name, (K, _) in kernels.items()}
@@ -1833,7 +1841,8 @@ The two starts of the machine with one are chosen to end at different heights.
 """
 
 # %%
-start_four = fixed_rng.normal(scale=0.5, size=19)
+four_rng = copy.deepcopy(start_rng)
+start_four = four_rng.normal(scale=0.5, size=19)
 starts_one = [
     np.array([*weights, 0.0, 0.0, 0.0, -2.0])
     for weights in ((1.5, 1.5, -1.5), (1.0, -1.5, 1.5))
@@ -1967,7 +1976,8 @@ We train the machine with 4 hidden units on 300 draws and give its mean log-prob
 """
 
 # %%
-few = X3[fixed_rng.choice(8, size=300, p=target)]
+few_rng = copy.deepcopy(four_rng)
+few = X3[few_rng.choice(8, size=300, p=target)]
 new = X3[rng.choice(8, size=10_000, p=target)]
 learned = history(
     start_four,

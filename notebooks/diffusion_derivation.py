@@ -454,7 +454,7 @@ A batch holds one step $t$ for each of its rows; `at_step` looks a table up and 
 
 # %% tags=["twin:dgm.models.diffusion.at_step"]
 def at_step(table, t, like):
-    values = table[t].to(like)
+    values = table.to(like)[t]
     return values.reshape(-1, *[1] * (like.dim() - 1)) if values.dim() else values
 
 

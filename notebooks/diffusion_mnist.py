@@ -679,12 +679,12 @@ $$ (eq-dm-v-weight)
 
 # %%
 T = P.num_steps
-alphas_cumprod = diffusion.alphas_cumprod_of(diffusion.cosine_betas(T)).to(run.device)
+alphas_cumprod = diffusion.alphas_cumprod_of(diffusion.cosine_betas(T))
 y_train = torch.tensor(run.data.labels[: len(x_train)], device=run.device).long()
 y_test = torch.tensor(run.data.test_labels, device=run.device).long()
 
 # %% tags=["check"]
-few, t = x_train[:50].double(), torch.randint(1, T + 1, (50,), device=run.device)
+few, t = dgm.float64(x_train[:50]), torch.randint(1, T + 1, (50,))
 noise, wrong = torch.randn_like(few), torch.randn_like(few)
 xt = diffusion.q_sample(few, t, noise, alphas_cumprod)
 v = diffusion.v_of(few, noise, t, alphas_cumprod)
@@ -819,7 +819,7 @@ NOT_TOLD = network.num_classes
 time = torch.linspace(0, 1, 50, device=run.device)
 labels = torch.full((50,), NOT_TOLD, device=run.device)
 with torch.no_grad():
-    first = network(few.float(), time, labels)
+    first = network(x_train[:50], time, labels)
 checks.close("the network starts at zero", first, torch.zeros_like(first))
 folded = F.pixel_unshuffle(few, 2)
 checks.close("shape when folded", list(folded.shape), [50, 4, 14, 14])
@@ -939,9 +939,9 @@ Whatever the network gains below that line is what images have beyond their cova
 """
 
 # %%
-kept = alphas_cumprod[1:].double()
+kept = alphas_cumprod[1:]
 flat = x_train.view(len(x_train), -1)
-spread, fan = torch.linalg.eigh(flat.T.cov().double())
+spread, fan = torch.linalg.eigh(dgm.float64(flat.T.cov()))
 spread = spread.clamp(min=0)
 linear_loss = (spread / (kept[:, None] * spread + 1 - kept[:, None])).mean(1)
 zero_loss = kept + (1 - kept) * x_train.square().mean().item()
@@ -952,7 +952,7 @@ def held_out_loss(network):
     """v-loss of 2,000 test images at their times, not told their labels."""
     noise = normal(*held_out.shape, offset=4)
     labels = torch.full_like(held_out_times, NOT_TOLD)
-    return v_loss(network, held_out, labels, held_out_times, noise).double()
+    return dgm.float64(v_loss(network, held_out, labels, held_out_times, noise))
 
 
 held_out = x_test[:2_000]
@@ -965,7 +965,7 @@ print(f"loss on test images {on_test.mean():.4f}, of the best linear denoiser", 
 print(f"{linear_loss.mean():.4f}, of the answer zero {zero_loss.mean():.4f}")
 powers = P.decay ** torch.arange(len(one_weight) - 1, -1, -1).double()
 powers[1:] *= 1 - P.decay
-mean_weight = (powers * one_weight.double()).sum()
+mean_weight = (powers * dgm.float64(one_weight)).sum()
 found = average.enter.weight[0, 0, 0, 0]
 # float32 rounds each addition, to 1e-8 of so small a number; an early error is forgotten.
 checks.close("one averaged weight", found, mean_weight, atol=1e-5)
@@ -974,22 +974,22 @@ many = torch.stack([spread_times(P.batch_size) for _ in range(400)])
 quarters = [T * i // 4 for i in range(5)]
 shares, exact_shares = [], []
 for low, high in pairwise(quarters):
-    shares.append(((many > low) & (many <= high)).double().mean().item())
+    shares.append(dgm.float64((many > low) & (many <= high)).mean().item())
     exact_shares.append((high - low) / T)
 # A batch misses a share by at most one example at each end: standard deviation below 1 / batch size.
 tolerance = 5 / P.batch_size / 400**0.5
 checks.close("times are even", shares, exact_shares, atol=tolerance)
 uniform = torch.randint(1, T + 1, many.shape, device=run.device)
-row = [linear_loss[times - 1].mean(1).std().item() for times in (many, uniform)]
+row = [linear_loss[times.cpu() - 1].mean(1).std().item() for times in (many, uniform)]
 checks.at_most("fluctuation, spread over uniform times", row[0] / row[1], 0.5)
 checks.close("first and last time", [many.min(), many.max()], [1, T])
 x0, noise = x_train[:2_000], torch.randn_like(x_train[:2_000])
 t_half = torch.full((len(x0),), T // 2, device=run.device)
-centre, half = flat.mean(0).double(), alphas_cumprod[T // 2].item()
-xt = diffusion.q_sample(x0, t_half, noise, alphas_cumprod).view(len(x0), -1).double()
+centre, half = dgm.float64(flat.mean(0)), alphas_cumprod[T // 2].item()
+xt = dgm.float64(diffusion.q_sample(x0, t_half, noise, alphas_cumprod).flatten(1))
 gain = half**0.5 * spread / (half * spread + 1 - half)
 guess = centre + (((xt - half**0.5 * centre) @ fan) * gain) @ fan.T
-left = (guess - x0.view(len(x0), -1)).square().mean(1) / (1 - half)
+left = (guess - x0.cpu().flatten(1)).square().mean(1) / (1 - half)
 # The covariance is that of all training images, the loss that of 2,000 of them.
 checks.unbiased("linear denoiser at T/2", left, linear_loss[T // 2 - 1].item())
 if run.profile != "smoke":
@@ -1008,15 +1008,15 @@ left.plot(width * torch.arange(1, len(smooth) + 1), smooth)
 _ = plotting.reference_line(left, linear_loss.mean().item(), "linear")
 left.set(xlabel="step", ylabel="squared error of $v$ per pixel", ylim=(0, 0.6))
 bins = 12
-edges = torch.arange(bins, device=run.device) * T / bins
-which = torch.bucketize(held_out_times.double(), edges.double()) - 1
-parts = [on_test[which == i].cpu() for i in range(bins)]
+edges = torch.arange(bins) * T / bins
+which = torch.bucketize(dgm.float64(held_out_times), edges.double()) - 1
+parts = [on_test[which == i] for i in range(bins)]
 means = [part.mean() for part in parts]
 bars = [part.std() / len(part) ** 0.5 for part in parts]
 middles = (torch.arange(bins) + 0.5) / bins
 right.errorbar(middles, means, bars, fmt="o-", ms=4, label="network")
 times = torch.arange(1, T + 1) / T
-right.plot(times, linear_loss.cpu(), "--", color="black", label="linear")
+right.plot(times, linear_loss, "--", color="black", label="linear")
 right.set(xlabel="time $t / T$", ylabel="squared error of $v$", ylim=(0, None))
 _ = right.legend()
 
@@ -1069,7 +1069,7 @@ with torch.no_grad():
 checks.close("sampler and training call the network alike", by_hand, ours, rtol=1e-5)
 checks.at_most("predictions are clipped", denoise(10 * x, T).abs(), 1.0)
 dropped = drop(torch.zeros(20_000, dtype=torch.long, device=run.device)) == NOT_TOLD
-checks.unbiased("labels not told", dropped.double(), 0.1)
+checks.unbiased("labels not told", dgm.float64(dropped), 0.1)
 
 # %% tags=["plot"] mystnb={"figure": {"caption": "Twenty samples. Left: the state of the chain, clipped for display. Right: what the network takes the clean image to be. The network is told to make two of each digit, and does not always succeed. Its guess starts from a blur, and decides step by step.", "name": "fig-dm-film"}}
 shown = sorted({T - round(T * i / 16) for i in range(17)}, reverse=True)
@@ -1244,7 +1244,8 @@ training_images = (1 + x_train.flatten(1)) / 2
 
 @torch.no_grad()
 def features(images):
-    return torch.cat([judge.features(part) for part in images.split(2_000)]).double()
+    parts = [judge.features(part) for part in images.split(2_000)]
+    return dgm.float64(torch.cat(parts))
 
 
 real_features, train_features = features(real), features(training_images[: len(real)])
@@ -1280,9 +1281,9 @@ print(f"DDIM, 20 steps, {large:,} images: Fréchet ratio {strict:.2f}")
 with torch.no_grad():
     labelled = {name: judge(images).softmax(1) for name, images in sets.items()}
     labelled["test images"] = judge(real).softmax(1)
-sure = {name: p.max(1).values.double() for name, p in labelled.items()}
+sure = {name: dgm.float64(p.max(1).values) for name, p in labelled.items()}
 agreement = {
-    name: (labelled[name].argmax(1) == told[name]).double().mean().item()
+    name: dgm.float64(labelled[name].argmax(1) == told[name]).mean().item()
     for name in sets
 }
 print(" " * 23 + "confidence  label as told")
@@ -1395,7 +1396,7 @@ def parzen_score(samples):
     widths = torch.logspace(-1, 0, 10).tolist()
     score = sample_quality.parzen_log_prob
     means = [score(choose, samples, std).mean().item() for std in widths]
-    values = score(real, samples, widths[means.index(max(means))]).double()
+    values = dgm.float64(score(real, samples, widths[means.index(max(means))]))
     return values.mean().item(), values.std().item() / len(values) ** 0.5
 
 
@@ -1407,17 +1408,16 @@ def nearest(images):
 samples = sets["DDIM, 20 steps"]
 order = torch.randperm(len(training_images), generator=torch.Generator().manual_seed(0))
 some = order[: len(samples)].to(run.device)
-half = real[: len(samples)].double()
+half = dgm.float64(real[: len(samples)])
 bandwidth = sample_quality.median_distance(half)
 near_real = nearest(real[:500])
 scores = {}
 for name, x in (("samples", samples), ("training images", training_images[some])):
     scores[name] = {
-        "mmd2": sample_quality.mmd2_unbiased(x.double(), half, bandwidth),
-        "told": sample_quality.two_sample_accuracy(half.float(), x),
+        "mmd2": sample_quality.mmd2_unbiased(dgm.float64(x), half, bandwidth),
+        "told": sample_quality.two_sample_accuracy(real[: len(samples)], x),
         "parzen": parzen_score(x),
-        "too near": (nearest(x[:500]) < near_real.quantile(0.01))
-        .double()
+        "too near": dgm.float64(nearest(x[:500]) < near_real.quantile(0.01))
         .mean()
         .item(),
     }
@@ -1523,7 +1523,7 @@ steered = {}
 for w, (images, labels) in guided_sets.items():
     with torch.no_grad():
         p = judge(images).softmax(1)
-    right = (p.argmax(1) == labels).double().mean().item()
+    right = dgm.float64(p.argmax(1) == labels).mean().item()
     ratio = mean_distance(features(images), P.num_fd, 4)[0] / floor
     steered[w] = right, p.max(1).values.mean().item(), ratio
     print(f"w = {w}: label as told {right:.3f}, confidence", end=" ")
@@ -1815,11 +1815,11 @@ for repeats in (1, 5):
     completed[repeats] = (1 + x.clamp(-1, 1).flatten(1)) / 2
     with torch.no_grad():
         guess = judge(completed[repeats]).argmax(1)
-    kept_digit[repeats] = (guess == y_test[: len(whole)]).double().mean().item()
+    kept_digit[repeats] = dgm.float64(guess == y_test[: len(whole)]).mean().item()
 halved = torch.where(mask, whole, -1.0)
 with torch.no_grad():
     guess = judge((1 + halved.flatten(1)) / 2).argmax(1)
-kept_digit[0] = (guess == y_test[: len(whole)]).double().mean().item()
+kept_digit[0] = dgm.float64(guess == y_test[: len(whole)]).mean().item()
 print(f"digit recognised: upper half alone {kept_digit[0]:.2f}, completed", end=" ")
 print(f"{kept_digit[1]:.2f}, with five turns {kept_digit[5]:.2f}")
 
@@ -1895,10 +1895,10 @@ def strided_terms(denoiser, x0, table, stride):
     Example i is asked for the steps t with t = i modulo stride; over examples in random
     order the mean of the sum over t is unbiased.
     """
-    terms = torch.zeros(len(table), len(x0), dtype=torch.float64, device=x0.device)
+    terms = torch.zeros(len(table), len(x0), dtype=torch.float64)
     for t in range(2, len(table)):
-        rows = torch.arange(t % stride, len(x0), stride, device=x0.device)
-        terms[t, rows] = stride * kl_term(denoiser, x0[rows], t, table).double()
+        rows = torch.arange(t % stride, len(x0), stride)
+        terms[t, rows] = stride * dgm.float64(kl_term(denoiser, x0[rows], t, table))
     return terms
 
 
@@ -1988,18 +1988,18 @@ def first_guess(x0):
 
 counted = x_train[: 10 * P.num_bound][:20_000]
 pairs = torch.cat([256 * first_guess(x) + grey(x) for x in counted.split(500)])
-counts = torch.bincount(pairs.flatten(), minlength=256**2).view(256, 256).double()
+counts = dgm.float64(torch.bincount(pairs.flatten(), minlength=256**2)).view(256, 256)
 log_table = ((counts + 0.01) / (counts + 0.01).sum(1, keepdim=True)).log()
 
 x0 = x_test[shuffle[: P.num_bound].to(run.device)]
 terms = strided_terms(free_denoiser, x0, alphas_cumprod, 10)
-parts = {"prior": prior_term(x0.double(), alphas_cumprod), "steps": terms.sum(0)}
+parts = {"prior": prior_term(dgm.float64(x0), alphas_cumprod), "steps": terms.sum(0)}
 guess = first_guess(x0)
-parts["decoder"] = -log_table[guess, grey(x0)].flatten(1).sum(1)
+parts["decoder"] = -log_table[guess.cpu(), grey(x0).cpu()].flatten(1).sum(1)
 bits = {name: nats / (784 * math.log(2)) for name, nats in parts.items()}
 total = sum(bits.values())
 plain = counts.sum(0) + 0.01
-plain_bits = -(plain / plain.sum()).log()[grey(x0)].mean() / math.log(2)
+plain_bits = -(plain / plain.sum()).log()[grey(x0).cpu()].mean() / math.log(2)
 for name, value in bits.items():
     print(f"{name:8} {value.mean():.3f} bits per dimension")
 print(f"one histogram for all pixels: {plain_bits:.3f} bits per dimension")
@@ -2062,7 +2062,7 @@ x = normal(200, 1, 28, 28, offset=11)
 broken = (1 + broken.flatten(1)) / 2
 with torch.no_grad():
     p = judge(broken).softmax(1)
-right = (p.argmax(1) == labels).double().mean().item()
+right = dgm.float64(p.argmax(1) == labels).mean().item()
 left_there = alphas_cumprod[T // 2].sqrt().item()
 print(f"left of the amplitude at the start {left_there:.2f}; label as told {right:.2f}")
 

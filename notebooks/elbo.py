@@ -40,6 +40,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("dgm") is None:
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 
 # %% tags=["imports"]
+import copy
 import math
 import time
 from itertools import pairwise
@@ -683,9 +684,14 @@ for name, ours, exact in zip(
 line = torch.linspace(-6, 6, 300)
 
 
+climber = copy.deepcopy(
+    pulled
+)  # so that a second run of the cell starts where the first did
+
+
 def decoder_and_density():
     with torch.no_grad():
-        log_joint, f = mesh_log_joint(pulled, line)
+        log_joint, f = mesh_log_joint(climber, line)
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.6, 4), sharex=True)
     top.plot(line, log_joint.logsumexp(1).exp())
     top.plot(dots, torch.zeros(len(dots)), "|", color="black", markersize=16)
@@ -700,7 +706,7 @@ shown = (0, 3, 6, 10, 15, 20, 30, 45, 70, 100, 150, 200, 300, 399)
 
 
 def frames():
-    for step, value in enumerate(climb(pulled, dots, 400)):
+    for step, value in enumerate(climb(climber, dots, 400)):
         if step in shown:
             progress.append((step, value))
             yield decoder_and_density()
@@ -716,14 +722,14 @@ plotting.film(
 
 # %% tags=["check"]
 checks.at_least("gain in mean log p(x), nats", progress[-1][1] - progress[0][1], 1)
-last_distance = nearest_mean(pulled, dots)
+last_distance = nearest_mean(climber, dots)
 checks.at_most("mean distance of a datum from a mean", last_distance.mean(), dot_width)
 checks.ordered(
     "mean distance", {"after": last_distance.mean(), "before": first_distance}
 )
 line_wide = torch.linspace(-12, 12, 2_401)
 with torch.no_grad():
-    total = mesh_log_joint(pulled, line_wide)[0].logsumexp(1).exp().sum() * 0.01
+    total = mesh_log_joint(climber, line_wide)[0].logsumexp(1).exp().sum() * 0.01
 checks.close("integral of p(x) after learning", total, 1.0, atol=1e-5)
 
 # %% [markdown]

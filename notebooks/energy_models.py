@@ -1637,9 +1637,11 @@ checks.close(
     "the claimed error, on average", draws[:, 1].mean(), draws[:, 0].std(), rtol=0.2
 )
 # %% tags=["check"]
-normal = torch.distributions.MultivariateNormal(mean.double(), covariance.double())
+normal = torch.distributions.MultivariateNormal(
+    dgm.float64(mean), dgm.float64(covariance)
+)
 twenty = with_noise(x_test[:20])
-log_p = normal.log_prob(twenty.double())
+log_p = normal.log_prob(dgm.float64(twenty))
 checks.close(
     "Gaussian energies of 20 images, relative to the first, against torch.distributions",
     gaussian_energy(twenty) - gaussian_energy(twenty[:1]),

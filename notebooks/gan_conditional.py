@@ -147,7 +147,9 @@ ground = stripes(3, 5)
 checks.at_most("texture, distance of its grey from 0.3", (ground - 0.3).abs(), 0.3001)
 checks.at_least("another call, other waves", (stripes(3, 5) - ground).abs().max(), 0.01)
 checks.close(
-    "where there is ink, no texture is seen", on_texture(dot, ground)[0, 0, 2, 2], 1.0
+    "where there is ink, no texture is seen",
+    on_texture(dot, ground.cpu())[0, 0, 2, 2],
+    1.0,
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Three conditions and what is wanted, at 14 x 14 pixels. From top: edges, upper half, digit on a texture, the digit itself.", "name": "fig-cg-problem"}, "image": {"alt": "Four rows of twelve small pictures: outlines of digits; their upper halves; digits on wavy stripes of many directions; and the digits themselves."}}
@@ -651,7 +653,7 @@ judge = classifier.load(run.device)
 
 def agreement(images, y):
     """Share of images that the classifier labels y, and its standard error."""
-    share = (judge((images + 1) / 2).argmax(1) == y).double().mean().item()
+    share = dgm.float64(judge((images + 1) / 2).argmax(1) == y).mean().item()
     return share, math.sqrt(share * (1 - share) / len(y))
 
 
@@ -1004,7 +1006,7 @@ accuracies = {}
 for name, network in (("supervised", supervised), ("semi_supervised", semi)):
     with torch.no_grad():
         right = network(x_new).argmax(-1) == y_new
-    accuracies[name] = right.double().mean(1)  # one number a start
+    accuracies[name] = dgm.float64(right).mean(1)  # one number a start
     run.record(
         f"moons_{name}_accuracy",
         accuracies[name].mean(),
@@ -1026,7 +1028,7 @@ checks.close("labelled points of each class", y_few.bincount(), [4, 4])
 below = torch.where(y_few == 0, x_few[..., 1], 0.5 - x_few[..., 1])
 checks.at_least("each on its half circle, up to noise of 5 std", below, -0.4)
 with torch.no_grad():
-    fitted = (supervised(x_few).argmax(-1) == y_few).double().mean()
+    fitted = dgm.float64(supervised(x_few).argmax(-1) == y_few).mean()
 if run.profile != "smoke":
     checks.at_least("labelled points that are fitted", fitted, 0.95)
     in_errors = gain.mean() / standard_error(gain)
@@ -1359,7 +1361,7 @@ run.record(
 )
 _ = run.record(
     "cycle_starts_with_right_map",
-    is_right.double().mean(),
+    dgm.float64(is_right).mean(),
     unit="1",
     protocol=f"share of {P.num_starts} starts whose map is within 0.5 of the rotation",
 )
@@ -1616,7 +1618,7 @@ def translate(g, condition_of, draw=0):
 def grey_share(x):
     """Share of grey pixels in the lower half, one number per image."""
     lower = x[..., x.shape[-2] // 2 :, :]
-    return ((lower > 0.1) & (lower < 0.9)).double().mean((1, 2, 3))
+    return dgm.float64((lower > 0.1) & (lower < 0.9)).mean((1, 2, 3))
 
 
 # %%
@@ -1884,7 +1886,7 @@ def check_symmetries(answer):
     hexagon = torch.stack([torch.cos(angle), torch.sin(angle)], 1)
     checks.close("square", answer(corners), 8)
     checks.close("hexagon", answer(hexagon), 12)
-    checks.close("triangle of the lecture", answer(centres.double().cpu()), 1)
+    checks.close("triangle of the lecture", answer(dgm.float64(centres)), 1)
     return print("right")
 
 

@@ -303,8 +303,8 @@ The rank of the Jacobian shows the dimension.
 """
 
 # %% tags=["check"]
-double = copy.deepcopy(generator).double()
-code = codes_of(1)[0].double()
+double = dgm.float64(generator)  # on the CPU: Apple's GPUs have no double precision
+code = dgm.float64(codes_of(1)[0])
 jacobian = torch.func.jacrev(double)(code)
 rank = torch.linalg.matrix_rank(jacobian).item()
 checks.close("shape of the Jacobian of G", list(jacobian.shape), [784, P.latent_dim])
@@ -441,7 +441,9 @@ for _ in range(60):
     G, D = make_generator(P.latent_dim, P.hidden_dim), make_discriminator(P.hidden_dim)
     G, D = G.to(run.device), D.to(run.device)
     with torch.no_grad():
-        real, fake = (judged(D, i).double() for i in (x_train[:200], G(codes_of(200))))
+        real, fake = (
+            dgm.float64(judged(D, i)) for i in (x_train[:200], G(codes_of(200)))
+        )
     shift = (real.square().mean() + fake.square().mean()).item() / 8
     loss = discriminator_loss(real, fake).mean().item() - shift
     rows.append([real.sigmoid().mean().item(), fake.sigmoid().mean().item(), loss])
@@ -633,9 +635,9 @@ def step_by_hand(generator, discriminator, g_optimiser, d_optimiser, x, z):
 # %% tags=["check"]
 ends = []
 for one_step in (step, step_by_hand):
-    pair = [copy.deepcopy(n).double().eval() for n in (generator, discriminator)]
+    pair = [dgm.float64(n).eval() for n in (generator, discriminator)]
     optimisers = [torch.optim.SGD(n.parameters(), lr=0.1) for n in pair]
-    said = one_step(*pair, *optimisers, batch.double(), z.double())
+    said = one_step(*pair, *optimisers, dgm.float64(batch), dgm.float64(z))
     weights = [nn.utils.parameters_to_vector(n.parameters()) for n in pair]
     ends.append((said, *weights))
 # Single precision holds the slope 0.01 of the leaky ReLU to 2e-8 only.
@@ -648,7 +650,7 @@ still = [torch.optim.SGD(n.parameters(), lr=0.0) for n in (generator, D)]
 slopes = []
 for training in [False] + 400 * [True]:
     _ = step_by_hand(generator, D.train(training), *still, batch, z)
-    slopes.append(D[-2].weight.grad[0, :5].double())
+    slopes.append(dgm.float64(D[-2].weight.grad[0, :5]))
 checks.unbiased("gradients under dropout", torch.stack(slopes[1:]), slopes[0])
 off = torch.stack([s.eq(0).double().mean() for s in slopes[1:]]).mean()
 checks.at_most("units that were never on in a batch", off, 1e-3)
@@ -899,8 +901,8 @@ def reliability(probs, is_real, num_bins=10):
 
 with torch.no_grad():
     seen_by_d = torch.cat([x_test, generator(codes_of(len(x_test)))])
-probs = judged(discriminator, seen_by_d).sigmoid().double()
-is_real = (torch.arange(len(probs), device=run.device) < len(x_test)).double()
+probs = dgm.float64(judged(discriminator, seen_by_d).sigmoid())
+is_real = (torch.arange(len(probs)) < len(x_test)).double()
 measured = reliability(probs, is_real)
 
 # %% tags=["check"]
@@ -1186,15 +1188,15 @@ Now the images, in double precision.
 
 # %%
 num_mmd = min(P.num_mmd, num_samples // 2, len(real) // 2)
-first_half = real[:num_mmd].double()
+first_half = dgm.float64(real[:num_mmd])
 bandwidth = median_distance(first_half)
 for name, images in sets.items():
     value, p_value, error = permutation_test(
         first_half,
-        images[:num_mmd].double(),
+        dgm.float64(images[:num_mmd]),
         bandwidth,
         P.num_permutations,
-        generator=run.generator(3),
+        generator=torch.Generator().manual_seed(run.seed + 3),
     )
     scores[name] |= {"mmd2": value, "p": p_value, "mmd2_error": error}
     print(f"{name:12} MMD^2 {value:10.6f}, shuffles +/- {error:.6f}, p = {p_value:.3f}")
@@ -1210,7 +1212,7 @@ _ = run.record(
     standard_error=perfect["mmd2_error"],
 )
 # The shuffles give the error where nothing differs; here it comes from disjoint blocks.
-blocks = (images.double().split(num_mmd) for images in (real, sets["averaged"]))
+blocks = (dgm.float64(images).split(num_mmd) for images in (real, sets["averaged"]))
 pairs_of_blocks = [
     pair for pair in zip(*blocks, strict=False) if len(pair[1]) == num_mmd
 ]
@@ -1244,13 +1246,13 @@ def printed_score(fakes, reals):
     return math.sqrt(max(mmd2_biased(fakes, reals, width), 0))
 
 
-reals = (2 * real[:num_mmd] - 1).double()
-others = sets["test images"][:64].double()
-empty = -torch.ones(64, 784, dtype=torch.float64, device=run.device)
+reals = dgm.float64(2 * real[:num_mmd] - 1)
+others = dgm.float64(sets["test images"][:64])
+empty = -torch.ones(64, 784, dtype=torch.float64)
 printed = {
     "real digits, same range": printed_score(2 * others - 1, reals),
     "real digits, in [0, 1]": printed_score(others, reals),
-    "noise from -1 to 1": printed_score(2 * sets["noise"][:64].double() - 1, reals),
+    "noise from -1 to 1": printed_score(2 * dgm.float64(sets["noise"][:64]) - 1, reals),
     "empty sheets, all -1": printed_score(empty, reals),
 }
 for name, value in printed.items():
@@ -1272,12 +1274,14 @@ if run.on_mnist:
             "real digits in [0, 1]": printed["real digits, in [0, 1]"],
         },
     )
-    paper = real.eq(0).double().mean().item()
+    paper = dgm.float64(real.eq(0)).mean().item()
     checks.close("share of the pixels that are paper", paper, 0.81, atol=0.01)
     # Perfect fakes: 30 times 64 test images against 200 others, with the root undone.
-    draws = real.double()[: 30 * 264].view(30, 264, 784)
+    draws = dgm.float64(real[: 30 * 264]).view(30, 264, 784)
     squares = [mmd2_biased(d[:64], d[64:], width / 2) for d in draws]
-    alike = gaussian_kernel(real[:2_000].double(), real[-2_000:].double(), width / 2)
+    alike = gaussian_kernel(
+        dgm.float64(real[:2_000]), dgm.float64(real[-2_000:]), width / 2
+    )
     bias = (1 - alike.mean().item()) * (1 / 64 + 1 / 200)
     checks.unbiased("square of the score of perfect fakes", squares, bias)
 
@@ -1343,7 +1347,7 @@ def two_sample_accuracy(x, y, *, epochs=10, batch_size=64, seed=0):
     judge.eval()
     with torch.no_grad():
         right = torch.cat([judge(x[half:]) > 0, judge(y[half:]) < 0])
-    share = right.double().mean().item()
+    share = right.cpu().double().mean().item()
     return share, math.sqrt(share * (1 - share) / len(right))
 
 
@@ -1399,7 +1403,7 @@ for name, images in sets.items():
 usual = neighbours["test images"][0]
 closer = {name: (d < usual.quantile(0.01)) for name, (d, _) in neighbours.items()}
 for name, near in closer.items():
-    share = near.double().mean().item()
+    share = dgm.float64(near).mean().item()
     print(f"{name:12} {share:6.1%} nearer than all but 1 % of the test images")
 
 # %% tags=["check"]
@@ -1408,7 +1412,9 @@ by_hand = ((few[:, None] - train_images[None, :200]) ** 2).sum(-1)
 distances = squared_distances(few, train_images[:200])
 checks.close("squared distances", distances, by_hand, atol=1e-3)
 checks.at_most("memorised: distance", neighbours["memorised"][0], 1e-3)
-checks.close("memorised: all too near", closer["memorised"].double().mean().item(), 1.0)
+checks.close(
+    "memorised: all too near", dgm.float64(closer["memorised"]).mean().item(), 1.0
+)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Top: the first fourteen images of the trained generator, not chosen. Bottom: the nearest training image of each.", "name": "fig-gm-neighbours"}, "image": {"alt": "Two rows of images. The lower row shows clean digits, most of the same kind and slant as the generated image above, and none of them identical to it."}}
 pictures = torch.cat(
@@ -1455,7 +1461,7 @@ def parzen_score(samples):
     """Mean log-density of the test images, standard error and width in use."""
     values = [parzen_log_prob(choose, samples, std).mean().item() for std in widths]
     std = widths[max(range(len(widths)), key=values.__getitem__)]
-    log_prob = parzen_log_prob(real, samples, std).double()
+    log_prob = dgm.float64(parzen_log_prob(real, samples, std))
     return log_prob.mean().item(), (log_prob.std() / len(real) ** 0.5).item(), std
 
 
@@ -1611,7 +1617,7 @@ The values of two classifiers cannot be compared with one another.
 
 # %% tags=["twin:dgm.sample_quality.frechet_distance"]
 def frechet_distance(a, b):
-    a, b = a.double(), b.double()
+    a, b = a.cpu().double(), b.cpu().double()
     values, vectors = torch.linalg.eigh(a.T.cov())
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     inner = torch.linalg.eigvalsh(root @ b.T.cov() @ root).clamp(min=0)
@@ -1654,7 +1660,7 @@ judge = classifier.load(run.device)
 
 @torch.no_grad()
 def features(images):
-    return judge.features(images).double()
+    return dgm.float64(judge.features(images))
 
 
 num_blocks = max(1, min(10, num_samples // P.num_fd))
@@ -1738,7 +1744,7 @@ A generator that has dropped a digit, or makes too many of one, shows it here.
 # %%
 with torch.no_grad():
     labelled = {name: judge(images).softmax(1) for name, images in sets.items()}
-confidence = {name: p.max(1).values.double() for name, p in labelled.items()}
+confidence = {name: dgm.float64(p.max(1).values) for name, p in labelled.items()}
 for name in ("averaged", "test images"):
     values = confidence[name]
     _ = run.record(
@@ -1749,7 +1755,7 @@ for name in ("averaged", "test images"):
         standard_error=values.std() / len(values) ** 0.5,
     )
 shares = {
-    name: torch.bincount(p.argmax(1), minlength=10).double() / len(p)
+    name: dgm.float64(torch.bincount(p.argmax(1), minlength=10)) / len(p)
     for name, p in labelled.items()
 }
 imbalance = (shares["averaged"] - shares["test images"]).abs().sum().item() / 2
@@ -1762,12 +1768,12 @@ _ = run.record(
 
 # %% tags=["check"]
 labels = torch.tensor(run.data.test_labels, device=run.device)[order].long()
-right = (judge(real).argmax(1) == labels).double().mean().item()
+right = dgm.float64(judge(real).argmax(1) == labels).mean().item()
 print(f"the classifier is right on {right:.4f} of the test images")
 if run.on_mnist:
     checks.at_least("accuracy of the classifier", right, 0.99)
 halves = [
-    torch.bincount(p.argmax(1), minlength=10).double() / len(p)
+    dgm.float64(torch.bincount(p.argmax(1), minlength=10)) / len(p)
     for p in labelled["test images"].chunk(2)
 ]
 usual_imbalance = (halves[0] - halves[1]).abs().sum().item() / 2
@@ -1971,7 +1977,7 @@ def repaired(fakes, reals):
 
 # %% tags=["check"]
 def check_repaired(answer):
-    reals, others = real[:60].double(), sets["test images"][:60].double()
+    reals, others = dgm.float64(real[:60]), dgm.float64(sets["test images"][:60])
     value = answer(others, reals)
     if value is None:
         return print("not yet")
@@ -2115,7 +2121,7 @@ def check_disguise(answer):
     usual_distance = usual.median().item()
     checks.at_least("distance over that of test images", distance / usual_distance, 1)
     with torch.no_grad():
-        same = (judge(images).argmax(1) == judge(recited).argmax(1)).double().mean()
+        same = dgm.float64(judge(images).argmax(1) == judge(recited).argmax(1)).mean()
     if run.on_mnist:
         checks.at_least("same label", same, 0.8)
     return print("right")

@@ -108,7 +108,8 @@ def float_tensor(array):
 def score(samples, target):
     """Modes found and quality of `samples`, in the units of the target."""
     mixture = TARGETS[target]
-    return modes_and_quality(samples, float_tensor(mixture.means), mixture.std)
+    means = float_tensor(mixture.means).to(samples.device)
+    return modes_and_quality(samples, means, mixture.std)
 
 
 # %% tags=["check"]
@@ -216,8 +217,10 @@ def plain_generator(real, fake):
 device_generator = run.generator(1)
 sizes = (2, 8, 8, 1)
 nets = init_mlp(sizes, 3, generator=device_generator)
-nets = [weight.detach().double().requires_grad_() for weight in nets]
-x, y = torch.randn(2, 3, 16, 2, generator=device_generator, device=run.device).double()
+nets = [dgm.float64(weight.detach()).requires_grad_() for weight in nets]
+x, y = dgm.float64(
+    torch.randn(2, 3, 16, 2, generator=device_generator, device=run.device)
+)
 
 
 def loss_of(weights, x, y):
@@ -310,7 +313,7 @@ checks.close("its gradient is gamma w", slope_of_penalty, 0.2 * w, rtol=1e-14)
 
 
 def penalty_at(first_layer):
-    weights = [torch.as_tensor(first_layer, device=run.device), *nets[1:]]
+    weights = [torch.as_tensor(first_layer), *nets[1:]]
     return r1_penalty(weights, x, y, gamma=1.0).sum().item()
 
 
@@ -465,7 +468,7 @@ checks.close(
 )
 gap = total_variation(P_5, lost, 2) - total_variation(P_5, uneven, 2)
 checks.at_least("what two at once see more of the lost mode", gap, 0.05)
-packed = pack(x, torch.tensor([0.0, 1.0, 1.0], device=run.device).reshape(3, 1, 1))
+packed = pack(x, torch.tensor([0.0, 1.0, 1.0]).reshape(3, 1, 1))
 checks.close("unpacked: the second sample is hidden", packed[0, :, 2:], 0 * x[0])
 checks.close("packed: the neighbour in the batch", packed[1, 1:, 2:], x[1, :-1])
 checks.close("packed: the sample itself", packed[..., :2], x)
@@ -843,7 +846,7 @@ for slope in (1.0, 3.0):
     ]
     checks.close(
         f"gradient penalty of a critic with slope {slope:g}",
-        wgan_penalty(weights, x[:1].cpu(), y[:1].cpu(), strength=2.0)[0],
+        wgan_penalty(weights, x[:1], y[:1], strength=2.0)[0],
         2 * (slope - 1) ** 2,
         atol=1e-12,
     )
@@ -854,8 +857,8 @@ checks.close(
     atol=1e-12,
 )
 # Between x and its mirror image -x lies (2 e - 1) x: all e, so all such points.
-draws = torch.Generator(run.device).manual_seed(3)
-e = torch.rand(*x.shape[:2], 1, generator=draws, device=run.device, dtype=x.dtype)
+draws = torch.Generator().manual_seed(3)
+e = torch.rand(*x.shape[:2], 1, generator=draws, dtype=x.dtype)
 draws.manual_seed(3)
 middle = input_gradient(nets, (2 * e - 1) * x).norm(dim=-1)
 checks.close(
@@ -921,8 +924,8 @@ checks.close(
 
 # Large weights, so that there is something to normalise.
 steep = [3 * weight.detach() for weight in nets]
-rows = torch.tensor([0, 2], device=run.device)
-vectors = [torch.ones(2, W.shape[2], 1, device=run.device).double() for W in nets[::2]]
+rows = torch.tensor([0, 2])
+vectors = [torch.ones(2, W.shape[2], 1).double() for W in nets[::2]]
 for _ in range(2_000):
     normalised, vectors = normalise_spectrally(steep, vectors, rows)
 largest = [torch.linalg.svdvals(W[[0, 2]])[:, 0] for W in normalised[::2]]
@@ -940,7 +943,7 @@ checks.close(
     50 * (criticise(normalised, x).logits[rows] - normalised[5][rows, 0]),
     rtol=1e-9,
 )
-far = 3 * torch.randn(3, 4_000, 2, device=run.device).double()
+far = 3 * torch.randn(3, 4_000, 2).double()
 slopes = input_gradient(normalised, far).norm(dim=-1)
 checks.at_most("slopes of the normalised critics", slopes[[0, 2]], 1 + 1e-6)
 checks.at_least("slope of the other critic", slopes[1].max(), 1 + 1e-6)
@@ -1248,15 +1251,17 @@ def by_hand(name, i, e):
 
 
 # %% tags=["check"]
-x, y = x.double(), y.double()
-arena.critic = [w.detach().double().requires_grad_() for w in arena.critic]
-arena.vectors = [w.double() for w in arena.vectors]
+x, y = dgm.float64(x), dgm.float64(y)
+arena.critic = [dgm.float64(w.detach()).requires_grad_() for w in arena.critic]
+arena.vectors = [dgm.float64(w) for w in arena.vectors]
+arena.rows = {name: rows.cpu() for name, rows in arena.rows.items()}
+arena.spectral, arena.packed = arena.spectral.cpu(), arena.packed.cpu()
 for _ in range(2_000):
     _, arena.vectors = normalise_spectrally(arena.critic, arena.vectors, arena.spectral)
 torch.manual_seed(4)
 mixed = torch.stack([critic_losses(arena, x, y), generator_losses(arena, x, y)], -1)
 torch.manual_seed(4)
-e = torch.rand(2, 16, 1, device=run.device, dtype=torch.float64)
+e = torch.rand(2, 16, 1, dtype=torch.float64)
 for name, rows in arena.rows.items():
     expected = [by_hand(name, i, e[[k]]) for k, i in enumerate(rows.tolist())]
     checks.close(
@@ -1744,7 +1749,7 @@ def share_folded(weights, num_points=10_000):
     rows = [
         torch.autograd.grad(y[..., i].sum(), z, retain_graph=True)[0] for i in (0, 1)
     ]
-    negative = (torch.linalg.det(torch.stack(rows, -2)) < 0).double().mean().item()
+    negative = dgm.float64(torch.linalg.det(torch.stack(rows, -2)) < 0).mean().item()
     return min(negative, 1 - negative)
 
 

@@ -936,7 +936,7 @@ def trained_on_the_line(steps, batch_size=256):
         if step in (0, steps):
             with torch.no_grad():
                 points = x.to(run.device, torch.float32)[None, :, None]
-                yield discriminator(points)[0, :, 0].double().cpu()
+                yield dgm.float64(discriminator(points)[0, :, 0])
         real = draw_real(batch_size)[None, :, None].to(run.device)
         generated = (0.7 + 1.4 * torch.randn(1, batch_size, 1)).to(run.device)
         loss = game_loss(discriminator(real), discriminator(generated)).sum()
@@ -1781,7 +1781,7 @@ A *mode is found* if a sample lies within three standard deviations of it; the *
 def modes_and_quality(samples, means, std):
     distance, nearest = torch.cdist(samples, means).min(-1)
     near = distance <= 3 * std
-    return len(nearest[near].unique()), near.double().mean().item()
+    return len(nearest[near].unique()), near.cpu().double().mean().item()
 
 
 # %% [markdown]

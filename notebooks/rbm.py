@@ -805,8 +805,8 @@ In $Z = \sum_h e^{c \cdot h} \prod_i (1 + e^{b_i + (W h)_i})$ the 784 pixels are
 def exact_log_partition(rbm):
     terms = []
     for h in all_states(len(rbm.c), device=rbm.W.device, dtype=rbm.W.dtype).split(512):
-        terms.append((h @ rbm.c + F.softplus(rbm.visible_logits(h)).sum(-1)).double())
-    return torch.logsumexp(torch.cat(terms), 0).item()
+        terms.append(h @ rbm.c + F.softplus(rbm.visible_logits(h)).sum(-1))
+    return torch.logsumexp(torch.cat(terms).cpu().double(), 0).item()
 
 
 # %% tags=["check"]
@@ -1079,13 +1079,12 @@ The expected weight is exactly $Z / Z_0$, for any number of steps.
 # %% tags=["twin:dgm.metrics.ais_log_weights"]
 @torch.no_grad()
 def ais_log_weights(rbm, v, base_bias, betas, *, generator=None):
-    log_w = torch.zeros(len(v), dtype=torch.float64, device=v.device)
+    log_w = torch.zeros(len(v), dtype=torch.float64)
     shift = rbm.b - base_bias
     logits = rbm.hidden_logits(v)
     for old, new in pairwise(betas.tolist()):
-        log_w += (new - old) * (v @ shift) + (
-            F.softplus(new * logits) - F.softplus(old * logits)
-        ).sum(-1)
+        steps = F.softplus(new * logits) - F.softplus(old * logits)
+        log_w += ((new - old) * (v @ shift) + steps.sum(-1)).cpu()
         h = sample_bernoulli(new * logits, generator=generator)
         v = sample_bernoulli(
             base_bias + new * (shift + h @ rbm.W.T), generator=generator
@@ -1115,7 +1114,9 @@ def log_mean_exp(log_w):
 
 # %% tags=["twin:dgm.metrics.log_partition_from_weights"]
 def log_partition_from_weights(rbm, base_bias, log_w, sign):
-    log_base = F.softplus(base_bias.double()).sum().item() + len(rbm.c) * math.log(2)
+    log_base = F.softplus(base_bias.cpu().double()).sum().item() + len(
+        rbm.c
+    ) * math.log(2)
     w = torch.exp(log_w - log_w.max())
     standard_error = (w.std() / w.mean() / math.sqrt(len(w))).item()
     effective_sample_size = (w.sum() ** 2 / (w**2).sum()).item()

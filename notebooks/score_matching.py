@@ -1393,7 +1393,7 @@ def gradient_field(x):
 
 
 def single_field(x):
-    return single(x.to(run.device, torch.float32), SMALL)
+    return single(x.float().to(run.device), SMALL)  # a gradient goes back the same way
 
 
 untrained = small_network(2)

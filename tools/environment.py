@@ -9,6 +9,7 @@ Makefile starts everything through this file; the programs use `clean` once more
 Any Python from 3.6 on can read it: an old one is told so by `preflight`, and must not stumble here.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -51,10 +52,8 @@ def clean(environment=None, **ours):
     settings = os.path.join(ROOT, "_build", "settings")
     kept.update({key: os.path.join(settings, name) for key, name in FOLDERS.items()})
     for name in FOLDERS.values():
-        try:
+        with contextlib.suppress(OSError):  # `preflight` says that nothing can be written
             os.makedirs(os.path.join(settings, name), exist_ok=True)
-        except OSError:  # `preflight` says that nothing can be written
-            pass
     kept.update({key: os.path.abspath(os.path.expanduser(kept[key])) for key in PATHS if kept.get(key)})
     kept.update(
         PYTHONPATH=ROOT,  # `dgm` and `tools` of this checkout, in kernels too

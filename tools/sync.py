@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def give_ids(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+@cache
 def notebook_text(script: str) -> str:
     """The `.ipynb` of a lecture, a pure function of the text of its `.py`: no outputs, cell ids from their content."""
     notebook = give_ids(jupytext.reads(script, fmt="py:percent"))

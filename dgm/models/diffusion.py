@@ -71,8 +71,8 @@ def alphas_cumprod_of(betas: Tensor) -> Tensor:
 
 
 def at_step(table: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
-    """`table[t]` in the precision of `like`, shaped to multiply it; t is one step, or one for each row of `like`."""
-    values = table[t].to(like)
+    """`table[t]`, of the type and in the place of `like`, shaped to multiply it; t is one step, or one for each row."""
+    values = table.to(like)[t]
     return values.reshape(-1, *[1] * (like.dim() - 1)) if values.dim() else values
 
 

@@ -158,8 +158,8 @@ def exact_log_partition(rbm: RBM) -> float:
     """
     terms = []
     for h in all_states(len(rbm.c), device=rbm.W.device, dtype=rbm.W.dtype).split(512):
-        terms.append((h @ rbm.c + F.softplus(rbm.visible_logits(h)).sum(-1)).double())
-    return torch.logsumexp(torch.cat(terms), 0).item()
+        terms.append(h @ rbm.c + F.softplus(rbm.visible_logits(h)).sum(-1))
+    return torch.logsumexp(torch.cat(terms).cpu().double(), 0).item()
 
 
 def log_prob(rbm: RBM, v: Tensor, log_partition: float) -> Tensor:

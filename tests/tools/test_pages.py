@@ -1,5 +1,8 @@
 """The checks of built pages fail on the faults that they are there for; `tools.verify.smoke` runs them on real ones."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tools.book.pages import foreign, problems, problems_for_publishing
@@ -8,6 +11,7 @@ HEAD = (
     '<html><head><meta name="dgm-profile" content="{}"><meta name="dgm-dataset" content="{}">'
     '<meta name="dgm-seed" content="{}">{}</head><body>'
 )
+NOWHERE = Path("/nowhere")  # no notebook says which figures a page must have
 FIGURE = '<figure><img src="_images/1.png" alt="Digits in a grid."><figcaption>Digits.</figcaption></figure>'
 
 
@@ -30,7 +34,7 @@ def book(tmp_path):
 
 def test_a_good_book_passes(book):
     links = '<a href="https://doi.org/10.1/x">a link is followed only by a reader</a>'
-    assert problems_for_publishing(book(FIGURE + links), ["rbm"]) == []
+    assert problems_for_publishing(book(FIGURE + links), ["rbm"], NOWHERE) == []
 
 
 @pytest.mark.parametrize(
@@ -42,17 +46,18 @@ def test_a_good_book_passes(book):
     ],
 )
 def test_an_image_without_alternative_text(book, body):
-    assert any("alternative text" in problem for problem in problems(book(body), ["rbm"], "quick"))
+    assert any("alternative text" in problem for problem in problems(book(body), ["rbm"], "quick", NOWHERE))
 
 
 def test_a_warning_in_an_output(book):
     body = '<div class="output stderr highlight-myst-ansi notranslate"><pre>UserWarning: tight</pre></div>'
-    assert any("standard error" in problem for problem in problems(book(body), ["rbm"], "quick"))
+    assert problems(book(body), ["rbm"], "quick", NOWHERE) == []  # it ends no build at its last step
+    assert any("standard error" in problem for problem in problems_for_publishing(book(body), ["rbm"], NOWHERE))
 
 
 def test_a_figure_without_caption(book):
     body = '<figure><img src="_images/1.png" alt="Digits."></figure>'
-    assert any("caption" in problem for problem in problems(book(body), ["rbm"], "quick"))
+    assert any("caption" in problem for problem in problems(book(body), ["rbm"], "quick", NOWHERE))
 
 
 @pytest.mark.parametrize(
@@ -71,13 +76,13 @@ def test_a_figure_without_caption(book):
     ],
 )
 def test_a_second_host(book, fault):
-    assert any("another host" in problem for problem in problems(book(FIGURE + fault), ["rbm"], "quick"))
+    assert any("another host" in problem for problem in problems(book(FIGURE + fault), ["rbm"], "quick", NOWHERE))
 
 
 def test_a_style_sheet_that_asks_another_host(book):
     folder = book()
     (folder / "_static" / "book.css").write_text("@import url(https://fonts.example.org/a.css);", encoding="utf-8")
-    assert any("another host" in problem for problem in problems(folder, ["rbm"], "quick"))
+    assert any("another host" in problem for problem in problems(folder, ["rbm"], "quick", NOWHERE))
 
 
 def test_addresses_without_a_host_are_fine():
@@ -85,18 +90,48 @@ def test_addresses_without_a_host_are_fine():
 
 
 def test_a_smoke_build_is_not_published(book):
-    assert any("profile smoke" in problem for problem in problems_for_publishing(book(profile="smoke"), ["rbm"]))
+    assert any(
+        "profile smoke" in problem for problem in problems_for_publishing(book(profile="smoke"), ["rbm"], NOWHERE)
+    )
 
 
 def test_a_build_on_the_embedded_digits_is_not_published(book):
-    assert any("digits" in problem for problem in problems_for_publishing(book(dataset="digits"), ["rbm"]))
+    assert any("digits" in problem for problem in problems_for_publishing(book(dataset="digits"), ["rbm"], NOWHERE))
 
 
 def test_a_page_that_does_not_say_how_it_was_built(book):
     folder = book()
     (folder / "notebooks" / "rbm.html").write_text("<html></html>", encoding="utf-8")
-    assert problems_for_publishing(folder, ["rbm"])
+    assert problems_for_publishing(folder, ["rbm"], NOWHERE)
 
 
 def test_a_lecture_without_a_page(book):
-    assert any("no page" in problem for problem in problems(book(), ["rbm", "vae"], "quick"))
+    assert any("no page" in problem for problem in problems(book(), ["rbm", "vae"], "quick", NOWHERE))
+
+
+def test_another_seed_is_not_published(book):
+    assert any("seed 3" in problem for problem in problems_for_publishing(book(seed=3), ["rbm"], NOWHERE))
+
+
+def test_a_sentence_with_an_old_number_is_not_published(book):
+    body = '<p>It is <span class="dgm-recorded dgm-stale">1.5*</span>.</p>'
+    assert problems(book(body), ["rbm"], "quick", NOWHERE) == []
+    assert any("older version" in problem for problem in problems_for_publishing(book(body), ["rbm"], NOWHERE))
+
+
+def test_a_figure_without_a_picture(book):
+    body = "<figure><figcaption>Digits.</figcaption></figure>"
+    assert any("without a picture" in problem for problem in problems(book(body), ["rbm"], "quick", NOWHERE))
+
+
+def test_a_figure_that_no_cell_drew(book, tmp_path):
+    """As where the backend draws nothing: the page has neither picture nor caption."""
+    (tmp_path / "source" / "notebooks").mkdir(parents=True)
+    cell = {"metadata": {"mystnb": {"figure": {"caption": "C", "name": "fig-digits"}}}}
+    notebook = tmp_path / "source" / "notebooks" / "rbm.ipynb"
+    notebook.write_text(json.dumps({"cells": [cell, {"metadata": {}}]}), encoding="utf-8")
+    assert any(
+        "fig-digits is missing" in problem for problem in problems(book(), ["rbm"], "quick", tmp_path / "source")
+    )
+    there = FIGURE.replace("<figure>", '<figure id="fig-digits">')
+    assert problems(book(there), ["rbm"], "quick", tmp_path / "source") == []

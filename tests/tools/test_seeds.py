@@ -116,5 +116,5 @@ def test_unknown_lectures_and_too_few_seeds():
 
 def test_a_scheduler_that_does_not_answer(monkeypatch):
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
-    with pytest.raises(SystemExit, match="no scheduler answers"), seeds.cluster():
+    with pytest.raises(SystemExit, match="no scheduler answers"), seeds.cluster(timeout="1s"):
         pass

@@ -29,6 +29,7 @@ def test_the_repository_is_in_order():
         *sources.unpinned_actions(),
         *sources.missing_programs(),
         *sources.accents_in_tex(),
+        *sources.claims_of_seeds(),
     ]
     assert not found, "\n".join(found)
 
@@ -213,3 +214,21 @@ def test_a_name_that_the_search_does_not_find(tmp_path, name):
     assert sources.accents_in_tex(tmp_path) == []
     bibliography.write_text(f"@misc{{a, author = {{{name}, P.}}}}\n", encoding="utf-8")
     assert len(sources.accents_in_tex(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(("edited", "words", "fine"), [
+    (True, "Seen on five seeds.", True),
+    (True, "Seen on 5 seeds.", True),
+    (True, "Seen on four seeds.", False),
+    (False, "Seen on four seeds.", True),
+    (True, "It depends on the seeds, on our seeds.", True),
+])  # fmt: skip
+def test_a_claim_about_seeds(tmp_path, edited, words, fine):
+    for name in ("book", "notebooks", "results/seeds"):
+        (tmp_path / name).mkdir(parents=True)
+    entry = f"lectures:\n  rbm: {{edited: {str(edited).lower()}}}\n"
+    (tmp_path / "book" / "lectures.yml").write_text(entry, encoding="utf-8")
+    (tmp_path / "results" / "seeds" / "rbm.json").write_text('{"seeds": [0, 1, 2, 3, 4]}', encoding="utf-8")
+    text = f'# %% [markdown]\n"""\n{words}\n"""\n'
+    (tmp_path / "notebooks" / "rbm.py").write_text(text, encoding="utf-8")
+    assert (sources.claims_of_seeds(tmp_path) == []) is fine

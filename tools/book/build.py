@@ -343,6 +343,9 @@ def write_book(build: Path, names: list[str], profile: str, seed: int) -> None:
     sources = digests()
     forget_edited(build, sources)
     write_configuration(ROOT, build / "conf")
+    if not_kept := [name for name in names if not executed_before(get_cache(str(build / "cache")), name)]:
+        # Sphinx would run it, alone and without its name, and nobody would know what it said.
+        raise SystemExit(f"edited while it ran: {', '.join(not_kept)}; start again, and nothing else runs")
     environment = clean(
         DGM_PROFILE=profile,
         DGM_SEED=str(seed),

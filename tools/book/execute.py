@@ -54,9 +54,9 @@ def execute(source: Path, target: Path) -> None:
                     cell.outputs.remove(output)
 
     quiet = ["--IPKernelApp.log_level=ERROR"]
-    client = NotebookClient(
-        notebook, timeout=TIMEOUT, kernel_name="python3", extra_arguments=quiet, on_cell_executed=tell
-    )
+    settings = {"kernel_name": "python3", "extra_arguments": quiet, "on_cell_executed": tell}
+    # No timing in the cells: their metadata are part of what the cache knows them by.
+    client = NotebookClient(notebook, timeout=TIMEOUT, record_timing=False, **settings)
     client.execute(cwd=str(source.parent))
     partial = target.with_suffix(".partial")
     nbformat.write(notebook, partial)

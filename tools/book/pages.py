@@ -143,12 +143,12 @@ def problems(folder: Path, names: list[str], profile: str, root: Path = ROOT) ->
     return found
 
 
-def problems_for_publishing(folder: Path, names: list[str]) -> list[str]:
+def problems_for_publishing(folder: Path, names: list[str], root: Path = ROOT) -> list[str]:
     """As `problems`, and: only a quick build on MNIST with the seed 0 may be shown to readers.
 
     Nor a page with a warning that nobody has read, or a sentence with a number of an older version of the code.
     """
-    found = problems(folder, names, "quick")
+    found = problems(folder, names, "quick", root)
     for path in sorted(folder.rglob("*.html")):
         text = path.read_text(encoding="utf-8")
         if 'class="output stderr' in text:

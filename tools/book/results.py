@@ -72,13 +72,16 @@ def rows(report: dict[str, Any], seeds: dict[str, Any], mark: str) -> list[str]:
     return lines + [f"| {' | '.join(row[head] for head in heads)} |" for row in table]
 
 
-def protocols(report: dict[str, Any]) -> list[str]:
-    """A fold with what was computed on which data, and where published numbers stand."""
+def protocols(report: dict[str, Any], seeds: dict[str, Any]) -> list[str]:
+    """A fold with what was computed on which data, where published numbers stand, what failed on which seed."""
     lines = ["", ":::{dropdown} Protocols and sources"]
     for metric in report["metrics"]:
         published = f" Published: {metric['source']}." if metric["source"] else ""
         # Some protocols write a mean as <x>, which a browser would take for a tag.
         lines.append(f"- {name_of(metric)}: {escape(metric['protocol'] + '.' + published, quote=False)}")
+    for seed, failed in seeds.get("failed_checks", {}).items():
+        lines += [f"- Seed {seed}: {escape(line, quote=False)}." for line in failed]
+    lines += [f"- Seed {seed} stopped: {escape(line, quote=False)}." for seed, line in seeds.get("stopped", {}).items()]
     return [*lines, ":::", ""]
 
 
@@ -102,7 +105,7 @@ def results_markdown(paths: list[Path], *, committed: bool = False) -> list[str]
         lines += rows(report, seeds, OLD * stale)
         if stale or is_stale(seeds):
             lines += ["", f"{OLD} of an older version of the code."]
-        lines += protocols(report)
+        lines += protocols(report, seeds)
         versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
         lines += [
             "",

@@ -86,11 +86,11 @@ def done_before(lecture: str, seed: int, dataset: str, kept: Path, root: Path = 
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Client]:
+def cluster(timeout: str = "20s") -> Iterator[Client]:
     """The cluster that `DASK_SCHEDULER_ADDRESS` names, else one on this machine."""
     if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
         try:
-            client = Client(address, timeout="20s")
+            client = Client(address, timeout=timeout)
         except OSError as error:
             raise SystemExit(f"DASK_SCHEDULER_ADDRESS: no scheduler answers at {address} ({error})") from None
         with client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,13 @@ def scripts(root: Path = ROOT) -> list[Path]:
 
 def _cells(path: Path) -> list[tuple[str, str, dict[str, Any]]]:
     """Type, source and metadata of each cell, without ids and outputs."""
+    return _cells_of_text(path.read_text(encoding="utf-8"), path.suffix)
+
+
+@cache  # several checks read each lecture
+def _cells_of_text(text: str, suffix: str) -> list[tuple[str, str, dict[str, Any]]]:
     ignored = {"trusted", "execution", "collapsed", "id"}
-    notebook = jupytext.read(path)
+    notebook = jupytext.reads(text, fmt=suffix.removeprefix("."))
     return [
         (cell.cell_type, cell.source, {key: cell.metadata[key] for key in sorted(set(cell.metadata) - ignored)})
         for cell in notebook.cells
@@ -198,6 +204,30 @@ def missing_programs(root: Path = ROOT) -> list[str]:
         for named in sorted(set(NAMED.findall(text))):
             if not re.search(CHOSEN, named) and not (root / named).exists():
                 found.append(f"{path.name} names {named}, which does not exist")
+    return found
+
+
+NUMBERS = dict(
+    zip(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], range(1, 11), strict=True)
+)
+CLAIMED = re.compile(r"\bon (\w+) seeds?\b")
+
+
+def claims_of_seeds(root: Path = ROOT) -> list[str]:
+    """Where an edited lecture says "on five seeds", so many runs of it are recorded in `results/seeds`.
+
+    A lecture is edited when `book/lectures.yml` says `edited: true` of it.
+    """
+    entries = yaml.safe_load((root / "book" / "lectures.yml").read_text(encoding="utf-8"))["lectures"]
+    found = []
+    for name in (name for name, entry in entries.items() if entry.get("edited")):
+        path = root / "results" / "seeds" / f"{name}.json"
+        seeds = json.loads(path.read_text(encoding="utf-8"))["seeds"] if path.is_file() else []
+        texts = [source for kind, source, _ in _cells(root / "notebooks" / f"{name}.py") if kind == "markdown"]
+        for word in (word for text in texts for word in CLAIMED.findall(text)):
+            count = int(word) if word.isdecimal() else NUMBERS.get(word)
+            if count is not None and count != len(seeds):
+                found.append(f"{name}: a sentence says on {word} seeds, results/seeds has {len(seeds)}")
     return found
 
 

@@ -80,7 +80,8 @@ def book_folder(root: Path = ROOT) -> Path:
 
 def page_names(folder: Path) -> list[str]:
     """Addresses of all pages below `folder`, without those that only send the reader on."""
-    paths = [path for path in sorted(folder.rglob("*.html")) if not {"_static", "_sources"} & set(path.parts)]
+    inside = {path: set(path.relative_to(folder).parts) for path in sorted(folder.rglob("*.html"))}
+    paths = [path for path, parts in inside.items() if not {"_static", "_sources"} & parts]
     read = [path for path in paths if 'http-equiv="refresh"' not in path.read_text(encoding="utf-8").lower()]
     return [path.relative_to(folder).as_posix() for path in read]
 

@@ -181,7 +181,11 @@ class Installer:
             self.marker.unlink(missing_ok=True)  # it goes first and comes last
             self.packages()
         self.project()
-        self.marker.write_text(json.dumps(want) + "\n", encoding="utf-8")
+        self.note()
+
+    def note(self) -> None:
+        """Remember that what is wanted is there."""
+        self.marker.write_text(json.dumps(wanted(self.root)) + "\n", encoding="utf-8")
 
     def ask_index(self) -> None:
         """Stop where pip can't reach its index."""

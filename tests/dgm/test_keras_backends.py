@@ -10,6 +10,7 @@ import pytest
 
 from tools.repo import ROOT
 
+pytestmark = pytest.mark.slow
 INSTALLED = [name for name in ("torch", "jax") if importlib.util.find_spec(name)]
 
 

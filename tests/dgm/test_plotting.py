@@ -260,3 +260,13 @@ def test_film_closes_each_figure_before_it_asks_for_the_next():
     assert film.labels == ["frame 1 of 3", "frame 2 of 3", "frame 3 of 3"]
     assert len(set(film.frames)) == 3
     assert not plt.get_fignums()
+
+
+def test_the_style_does_not_depend_on_a_matplotlibrc():
+    """A dark style or TeX of the reader's would get into the pictures."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"text.usetex": True, "axes.facecolor": "black", "lines.linewidth": 9, "font.size": 5}):
+        plotting.apply_style()
+        found = mpl.rcParams["text.usetex"], mpl.rcParams["axes.facecolor"], mpl.rcParams["font.size"]
+    assert found == (False, "white", 11)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dgm
-from dgm import data, runtime
+from dgm import _environment, data, runtime
 
 from tests.conftest import lay
 
@@ -390,3 +390,35 @@ def test_results_say_which_code_gave_them_and_which_checks_failed(monkeypatch, c
     assert report(run)["code"] == "0123"
     assert report(run)["failed_checks"] == ["a: 2, at most 1 expected: WRONG"]
     assert "1 checks failed, and the run went on" in capsys.readouterr().out
+
+
+def test_a_way_out_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    assert _environment.find_device() == ("cuda", "a GPU")
+    monkeypatch.setenv("DGM_DEVICE", "cpu")
+    assert _environment.find_device()[0] == "cpu"
+    monkeypatch.setenv("DGM_DEVICE", "gpu")
+    with pytest.raises(ValueError, match="DGM_DEVICE: expected cpu, or nothing, got 'gpu'"):
+        _environment.find_device()
+
+
+def test_keras_is_as_the_lectures_assume_whatever_keras_json_says(monkeypatch):
+    said = {}
+    settings = SimpleNamespace(
+        set_floatx=lambda value: said.update(floatx=value),
+        set_image_data_format=lambda value: said.update(image_data_format=value),
+    )
+    fake = SimpleNamespace(config=settings, utils=SimpleNamespace(set_random_seed=lambda seed: None))
+    monkeypatch.setitem(sys.modules, "keras", fake)
+    dgm.start("x")
+    assert said == {"floatx": "float32", "image_data_format": "channels_last"}
+
+
+def test_double_precision_is_on_the_cpu():
+    layer = torch.nn.Linear(3, 2)
+    copy = dgm.float64(layer)
+    assert (copy.weight.dtype, layer.weight.dtype) == (torch.float64, torch.float32)
+    x = dgm.float64(torch.ones(3))
+    assert (x.dtype, x.device.type) == (torch.float64, "cpu")
+    assert copy(x).dtype == torch.float64

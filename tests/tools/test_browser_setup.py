@@ -83,3 +83,15 @@ def test_the_newest_book_is_read(programs, monkeypatch, tmp_path):
     monkeypatch.setenv("DGM_BOOK", str(tmp_path))
     with pytest.raises(SystemExit, match=r"DGM_BOOK: expected a folder with index\.html"):
         browser.book_folder(tmp_path)
+
+
+def test_a_long_temporary_folder_is_not_used(monkeypatch):
+    """The path of a socket may have 107 characters."""
+    long = "/tmp/" + "x" * 90
+    monkeypatch.setenv("TMPDIR", long)
+    with browser.short_temporary_folder():
+        assert os.environ["TMPDIR"] == "/tmp"
+    assert os.environ["TMPDIR"] == long
+    monkeypatch.setenv("TMPDIR", "/tmp/short")
+    with browser.short_temporary_folder():
+        assert os.environ["TMPDIR"] == "/tmp/short"

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,11 +43,21 @@ def chromium() -> str:
             raise SystemExit(f"DGM_CHROMIUM: expected a program, got {wanted!r}")
         return path
     if not (path := _installed()):
-        _install()
+        with _one_at_a_time():  # several test processes begin at once, and apt lets only one work
+            if not _installed():
+                _install()
         path = _installed()
     if not path:
         raise SystemExit("expected Chromium after its installation, found none of: " + ", ".join(PROGRAMS))
     return path
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Wait until no other process is here."""
+    with open(Path(tempfile.gettempdir()) / "dgm-chromium.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _installed() -> str | None:

@@ -310,29 +310,72 @@ def false_labels(names: list[str], results: Path, dataset: str) -> list[str]:
     ]
 
 
+SOURCES = ("book", "dgm", "figures", "notebooks", "results", "tools")
+SETTINGS = ("_config.yml", "_toc.yml", "README.md", "requirements.txt", "pyproject.toml")
+
+
+def sources_digest(label: str, root: Path = ROOT) -> str:
+    """Hash of all that a book is made from.
+
+    Args:
+        label: profile, seed and data set in words.
+        root: of the repository.
+    """
+    digest = hashlib.sha256(f"{label} {sys.version}".encode())
+    paths = [path for name in SOURCES for path in sorted((root / name).rglob("*")) if path.is_file()]
+    for path in [*paths, *(root / name for name in SETTINGS)]:
+        if "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def made_digest(build: Path) -> str:
+    """Hash of the names, sizes and times of what was built."""
+    digest = hashlib.sha256()
+    made = [path for name in ("html", "results") for path in sorted((build / name).rglob("*")) if path.is_file()]
+    for path in [*made, build / "lectures.json"]:
+        there = path.stat() if path.exists() else None
+        digest.update(f"{path.name} {there and (there.st_size, there.st_mtime_ns)}\n".encode())
+    return digest.hexdigest()
+
+
+def show_times(names: list[str], results: Path, executed: list[str]) -> None:
+    """A line a lecture."""
+    for name in names:
+        seconds = results_of(name, results)["seconds"]
+        print(f"{name:24} {seconds:5.0f} s{'' if name in executed else '  (not run again)'}")
+
+
 def main() -> int:
     """Build, check the pages, say where the book is and how long each lecture took."""
     started = time.perf_counter()
     preflight.stop_if(preflight.problems_of_build(str(ROOT)))
-    if stale := sync.out_of_step():
-        names = ", ".join(path.name for path in stale)
-        raise SystemExit(f"out of step with what they are made from: {names}.  Run `make sync`.")
     try:
         profile, seed = profile_name(), seed_of_environment()
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    build = folder_of(profile, seed)
+    build, names, digits = folder_of(profile, seed), lectures(), load_digits()
     with alone_in(build):
-        write_book(build, lectures(), profile, seed)
+        note, sources = build / "complete", sources_digest(f"{profile} {seed} {digits.name}")  # as they are now
+        if note.is_file() and note.read_text(encoding="utf-8") == f"{sources} {made_digest(build)}":
+            print(f"the profile {profile} is built, and nothing has changed")
+            show_times(names, build / "results", [])
+        else:
+            note.unlink(missing_ok=True)
+            write_book(build, names, profile, seed, digits)
+            note.write_text(f"{sources} {made_digest(build)}", encoding="utf-8")
     print(f"{'total of this call':24} {time.perf_counter() - started:5.0f} s")
     print(build / "html" / "index.html")
     return 0
 
 
-def write_book(build: Path, names: list[str], profile: str, seed: int) -> None:
+def write_book(build: Path, names: list[str], profile: str, seed: int, digits: Digits) -> None:
     """Run, render, check."""
+    if stale := sync.out_of_step():
+        names = ", ".join(path.name for path in stale)
+        raise SystemExit(f"out of step with what they are made from: {names}.  Run `make sync`.")
     print(f"building the profile {profile}: a lecture whose outputs are still good does not run again")
-    digits, results = load_digits(), build / "results"
+    results = build / "results"
     if digits.warning:
         print(digits.warning)
     mend(build)
@@ -359,9 +402,7 @@ def write_book(build: Path, names: list[str], profile: str, seed: int) -> None:
     if found := problems(build / "html", names, profile):
         raise SystemExit("the pages are not fit to be read:\n" + "\n".join(found))
     (build / UNFINISHED).unlink()
-    for name in names:
-        seconds = results_of(name, results)["seconds"]
-        print(f"{name:24} {seconds:5.0f} s{'' if name in executed else '  (not run again)'}")
+    show_times(names, results, executed)
 
 
 def run(program: Callable[[], int]) -> int:

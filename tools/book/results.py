@@ -213,7 +213,9 @@ def open_clean_notebook(app: Sphinx, pagename: str, templatename: str, context: 
 
 def tools_digest(root: Path = ROOT) -> str:
     """Hash of the programs that take part in the writing of a page."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted((root / "tools").rglob("*.py")))).hexdigest()
+    paths = [*sorted((root / "tools" / "book").glob("*.py"))]
+    paths += [root / "tools" / name for name in ("code.py", "repo.py", "runs/records.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import sysconfig
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -182,6 +183,19 @@ def lay(files, folder, *, without=()):
     for name in set(files) - set(without):
         (raw / name).write_bytes(files[name])
     return raw
+
+
+@pytest.fixture
+def make_venv():
+    """A function that makes `folder/.venv` at once: with pip from the environment that runs the tests."""
+
+    def make(folder):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
+        site = next((folder / ".venv" / "lib").glob("python*/site-packages"))
+        (site / "pip").symlink_to(Path(sysconfig.get_path("purelib")) / "pip")
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from tools.browser import Reader, book_folder, browser, page_names, serve
 
-ALWAYS = ("book/index.html", "book/results.html", "notebooks/rbm.html")  # one of each kind
+ALWAYS = ("book/index.html", "notebooks/rbm.html")  # one of each kind
 BOOK = pytest.StashKey()
 
 

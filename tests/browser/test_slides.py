@@ -20,7 +20,7 @@ MEASURE = """() => [...document.querySelectorAll(".slides > section > section")]
 SMALLEST_ZOOM = 0.65
 
 
-@pytest.fixture(scope="module", params=["rbm", "vae_pytorch"])
+@pytest.fixture(scope="module", params=["rbm", pytest.param("vae_pytorch", marks=pytest.mark.slow)])
 def measured(request, program, tmp_path_factory):
     """What the browser says of each slide, and what went wrong on the way."""
     folder, build = tmp_path_factory.mktemp("slides"), book_folder().parent

@@ -24,14 +24,14 @@ FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"])
   });"""
 
 
-@pytest.mark.parametrize("name", ["Hyvärinen", "Carreira-Perpiñán"])
-def test_search_finds_names_where_the_reader_forbids_storage(program, folder, name):
+@pytest.mark.parametrize("author", ["Hyvärinen", "Carreira-Perpiñán"])
+def test_search_finds_names_where_the_reader_forbids_storage(program, folder, author):
     with serve(folder) as address:
         context = program.new_context()
         context.add_init_script(FORBIDDEN)
         page, errors = context.new_page(), []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{address}search.html?q={name}")
+        page.goto(f"{address}search.html?q={author}")
         page.wait_for_selector("ul.search li a[href*='bibliography.html']")
         assert errors == []
         context.close()

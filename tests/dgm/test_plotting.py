@@ -240,7 +240,7 @@ def test_the_module_only_draws():
     imports |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in imports} <= {
         "__future__", "base64", "collections", "dgm", "hashlib", "html", "io", "json", "typing", "matplotlib", "numpy",
-        "PIL",
+        "PIL", "warnings",
     }  # fmt: skip
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}

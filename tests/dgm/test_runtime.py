@@ -133,7 +133,8 @@ print(json.dumps({NUMBERS}))
 
 def test_keras_is_seeded_where_it_is_loaded(monkeypatch):
     seeds = []
-    keras = SimpleNamespace(utils=SimpleNamespace(set_random_seed=seeds.append), __version__="3")
+    settings = SimpleNamespace(set_floatx=lambda _: None, set_image_data_format=lambda _: None)
+    keras = SimpleNamespace(config=settings, utils=SimpleNamespace(set_random_seed=seeds.append), __version__="3")
     monkeypatch.setitem(sys.modules, "keras", keras)
     record(run := dgm.start("x", seed=4))
     assert seeds == [4]
@@ -232,6 +233,7 @@ def test_record(monkeypatch, capsys):
     keys = [
         "lecture",
         "profile",
+        "seed",
         "dataset",
         "device",
         "seconds",
@@ -239,6 +241,8 @@ def test_record(monkeypatch, capsys):
         "resumed",
         "versions",
         "commit",
+        "code",
+        "failed_checks",
         "metrics",
     ]
     assert list(found) == keys
@@ -369,7 +373,8 @@ def test_streams_of_two_seeds_do_not_meet(monkeypatch):
     starts = set()
     for number in ("0", "1", "2"):
         monkeypatch.setenv("DGM_SEED", number)
-        starts |= {dgm.start("x").seed + offset for offset in range(3_000)}
+        seed = dgm.start("x").seed
+        starts |= {seed + offset for offset in range(3_000)}
     assert len(starts) == 9_000
 
 

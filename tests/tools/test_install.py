@@ -31,9 +31,9 @@ def course(tmp_path):
 
 
 @pytest.fixture
-def installed(course):
+def installed(course, make_venv):
     """A finished installation, of which nothing is used but the Python."""
-    subprocess.run([sys.executable, "-m", "venv", course / ".venv"], check=True)
+    make_venv(course)
     note(course)
     (course / ".venv" / "precious").touch()
     return course

@@ -14,10 +14,9 @@ from tools.repo import ROOT
 
 
 @pytest.fixture
-def venv(tmp_path):
+def venv(tmp_path, make_venv):
     """A folder whose .venv was made by the Python that runs here, without anything installed."""
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / ".venv"], check=True)
-    return tmp_path
+    return make_venv(tmp_path)
 
 
 @pytest.fixture

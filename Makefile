@@ -10,7 +10,7 @@ PORT ?= 8000
 .DEFAULT_GOAL := help
 
 help:     ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
 setup:     ## make .venv and install the locked dependencies
 	@command -v "$(HOST_PYTHON)" > /dev/null || \

@@ -311,7 +311,7 @@ def false_labels(names: list[str], results: Path, dataset: str) -> list[str]:
 
 
 SOURCES = ("book", "dgm", "figures", "notebooks", "results", "tools")
-SETTINGS = ("_config.yml", "_toc.yml", "README.md", "requirements.txt", "pyproject.toml")
+SETTINGS = ("_config.yml", "_toc.yml", "README.md", "requirements.txt")
 
 
 def sources_digest(label: str, root: Path = ROOT) -> str:
@@ -322,9 +322,9 @@ def sources_digest(label: str, root: Path = ROOT) -> str:
         root: of the repository.
     """
     digest = hashlib.sha256(f"{label} {sys.version}".encode())
-    paths = [path for name in SOURCES for path in sorted((root / name).rglob("*")) if path.is_file()]
+    paths = [path for name in SOURCES for path in sorted((root / name).rglob("*"))]
     for path in [*paths, *(root / name for name in SETTINGS)]:
-        if "__pycache__" not in path.parts:
+        if path.is_file() and "__pycache__" not in path.parts:
             digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -7,6 +7,8 @@ import pytest
 
 from dgm.data import DataError, load_digits
 
+from tools import code
+from tools.book import results
 from tools.book.build import Record, check_kept, digests, false_labels, folder_of, forget_edited
 from tools.book.execute import NOISE, Plan
 from tools.book.results import results_markdown
@@ -155,3 +157,21 @@ def test_what_says_nothing_is_left_out_of_the_build(line, is_noise):
 
 def test_no_results_are_said_to_be_none(tmp_path):
     assert results_markdown([tmp_path / "rbm.json"])[0] == "No results yet."
+
+
+def test_the_table_shows_the_spread_over_seeds_and_what_failed(tmp_path, monkeypatch):
+    metric = {"name": "x", "value": 1.5, "unit": "1", "protocol": "p", "standard_error": None}
+    report = {"lecture": "rbm", "profile": "quick", "dataset": "MNIST", "device": "a machine", "seconds": 1.0}
+    report |= {"versions": {}, "commit": "0", "metrics": [{**metric, "published": None, "source": None}]}
+    (tmp_path / "rbm.json").write_text(json.dumps(report), encoding="utf-8")
+    seeds = {"lecture": "rbm", "profile": "quick", "code": code.code("rbm")}
+    seeds |= {"metrics": {"x": {"mean": 1.52, "sd": 0.11, "n": 5}}, "failed_checks": {"3": ["a < b: WRONG"]}}
+    monkeypatch.setattr(results, "seeds_of", lambda lecture: seeds)
+    text = "\n".join(results_markdown([tmp_path / "rbm.json"]))
+    assert "| number | here | over seeds | unit |" in text
+    assert "| 1.5 | 1.52 ± 0.11 (5) | 1 |" in text
+    assert "- Seed 3: a &lt; b: WRONG." in text
+    seeds["code"] = "of before"
+    assert "(5)\\* |" in "\n".join(results_markdown([tmp_path / "rbm.json"]))
+    seeds["profile"] = "full"  # of another profile than this build
+    assert "over seeds" not in "\n".join(results_markdown([tmp_path / "rbm.json"]))

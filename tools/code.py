@@ -144,6 +144,9 @@ def without_words(tree: ast.AST) -> ast.AST:
 
 def dump(node: object) -> str:
     """A syntax tree as text that is the same in every Python: what is empty, which some leave out, is left out."""
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some of them in an empty text
+        parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+        node = ast.JoinedStr(values=parts)
     if isinstance(node, ast.AST):
         fields = {name: dump(value) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind")}
         shown = [f"{name}={text}" for name, text in fields.items() if text not in ("[]", "None")]

@@ -7,20 +7,19 @@ is computed together, random numbers and their generator too, must be in one pla
 
 from __future__ import annotations
 
-import os
 import runpy
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tools.code import packages
-from tools.environment import ONE_THREAD, clean, side_by_side
+from tools.environment import ONE_THREAD, clean
 from tools.repo import ROOT, lectures
+from tools.verify.attempts import try_all
 
 NO_FLOAT64 = (
     "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. "
@@ -194,15 +193,8 @@ def main(arguments: list[str]) -> int:
         return 0
     names = arguments or [name for name in lectures() if "torch" in packages(name)]
     names = [name for name in names if "keras" not in packages(name)]  # Keras chooses its own device
-    os.environ.setdefault("DGM_PROFILE", "smoke")
-    scripts = [ROOT / "notebooks" / f"{name}.py" for name in names]
-    failed = []
-    with ThreadPoolExecutor(side_by_side()) as pool:
-        for name, (reason, seconds) in zip(names, pool.map(try_script, scripts), strict=True):
-            print(f"{name:24} {seconds:5.0f} s  {'failed' if reason else 'ok'}", flush=True)
-            failed += [f"{name}:\n{reason}"] if reason else []
-    print("\n".join(failed) or f"{len(names)} lectures hold on the pretended GPU of an Apple computer")
-    return bool(failed)
+    words = "hold on the pretended GPU of an Apple computer"
+    return try_all(names, lambda name: try_script(ROOT / "notebooks" / f"{name}.py"), words)
 
 
 if __name__ == "__main__":

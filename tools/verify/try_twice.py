@@ -12,13 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
 
-from tools.environment import ONE_THREAD, clean, side_by_side
+from tools.environment import ONE_THREAD, clean
 from tools.repo import ROOT, lectures
+from tools.verify.attempts import try_all
 
 
 def doubled(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -47,13 +47,7 @@ def try_lecture(lecture: str, folder: Path = ROOT / "notebooks") -> tuple[str, f
 
 def main(arguments: list[str]) -> int:
     """Try the lectures, side by side."""
-    names, failed = arguments or lectures(), []
-    with ThreadPoolExecutor(side_by_side()) as pool:
-        for name, (reason, seconds) in zip(names, pool.map(try_lecture, names), strict=True):
-            print(f"{name:24} {seconds:5.0f} s  {'failed' if reason else 'ok'}", flush=True)
-            failed += [f"{name}:\n{reason}"] if reason else []
-    print("\n".join(failed) or f"{len(names)} lectures hold with each cell run twice")
-    return bool(failed)
+    return try_all(arguments or lectures(), try_lecture, "hold with each cell run twice")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
-import math
 import os
-import platform
 import shutil
 import sys
 import time
@@ -32,6 +29,7 @@ from dgm._environment import (
     set_threads,
     settle_keras,
 )
+from dgm._results import metric, recorded, versions, with_error, write_report
 from dgm.checkpoints import Checkpoints
 
 __all__ = [
@@ -49,25 +47,6 @@ __all__ = [
 ]
 
 SEEDS_APART = 10_000  # lectures add small numbers to the seed: two runs must share no stream
-_VERSIONED = ("dgm", "numpy", "torch", "torchvision", "keras", "tensorflow", "jax", "matplotlib", "sklearn")
-
-
-def with_error(value: float, error: float) -> str:
-    """`value +/- error` with two digits of the standard error, and as many decimals of the value; error 0: `value`."""
-    if not error:
-        return f"{value:.6g}"
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{decimals}f} +/- {error:.{decimals}f}"
-
-
-def _scalar(what: str, value: Any) -> float:
-    """`value` as a finite float."""
-    number = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    if number.size != 1 or not np.issubdtype(number.dtype, np.number) or np.iscomplexobj(number):
-        raise ValueError(f"{what}: expected one real number, got {number.dtype} of shape {number.shape}")
-    if not math.isfinite(number.item()):
-        raise ValueError(f"{what}: expected a finite number, got {number.item()}")
-    return float(number.item())
 
 
 def float64(x: Any) -> Any:
@@ -156,29 +135,12 @@ class Run:
         Raises:
             ValueError: no identifier, no finite number, an empty unit or protocol, a published number without source.
         """
-        if not (isinstance(name, str) and name.isidentifier()):
-            raise ValueError(f"name: expected an identifier such as 'test_log_likelihood', got {name!r}")
-        for what, text in (("unit", unit), ("protocol", protocol)):
-            if not (isinstance(text, str) and text.strip()):
-                raise ValueError(f"{name}: expected a {what} in words, got {text!r}")
-        if published is not None and not source:
-            raise ValueError(f"{name}: a published number needs its source, got {source!r}")
+        found = metric(name, value, unit, protocol, standard_error, published, source)
         if self.data is not None and not self.on_mnist:
-            published = source = None  # published numbers hold for MNIST
-        number = _scalar(name, value)
-        error = None if standard_error is None else _scalar(f"{name}, standard_error", standard_error)
-        if error is not None and error < 0:
-            raise ValueError(f"{name}: expected a standard error of at least 0, got {error}")
-        self.metrics[name] = {
-            "name": name,
-            "value": number,
-            "unit": unit,
-            "protocol": protocol,
-            "standard_error": error,
-            "published": None if published is None else _scalar(f"{name}, published", published),
-            "source": source,
-        }
+            found["published"] = found["source"] = None  # published numbers hold for MNIST
+        self.metrics[name] = found
         self._write()
+        number, error, published = found["value"], found["standard_error"], found["published"]
         shown = f"{number:.6g}" if error is None else with_error(number, error)
         beside = "" if published is None else f" (published {published:g})"
         in_unit = "" if unit == "1" else f" {unit}"
@@ -217,8 +179,6 @@ class Run:
             print(f"{self.lecture}: {len(failed)} checks failed, and the run went on: DGM_CHECKS=note")
 
     def _write(self, *, finished: bool = False) -> None:
-        found = {name: sys.modules[name] for name in _VERSIONED if name in sys.modules}
-        versions = {name: getattr(module, "__version__", "unknown") for name, module in found.items()}
         report = {
             "lecture": self.lecture,
             "profile": self.profile,
@@ -228,16 +188,13 @@ class Run:
             "seconds": round(self.seconds, 1),
             "finished": finished,
             "resumed": any(checkpoints.resumed for checkpoints in self._checkpoints),
-            "versions": {"python": platform.python_version(), **versions},
+            "versions": versions(),
             "commit": self._commit,
             "code": os.environ.get("DGM_CODE"),
             "failed_checks": checks.noted(),
             "metrics": list(self.metrics.values()),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.path)  # in one step: a reader never meets half a file
+        write_report(self.path, report)
 
 
 def start(
@@ -288,23 +245,3 @@ def start(
     if digits and digits.warning:
         print(digits.warning)
     return run
-
-
-def recorded(lecture: str, profile: str | None = None) -> dict[str, dict[str, Any]]:
-    """What a lecture has recorded: its metrics by name, as in the results file; nothing unless it ran to its end.
-
-    To a lecture that runs alone the numbers of another one that did come first, then those of the book.
-
-    Args:
-        lecture: its name, as in `notebooks/`.
-        profile: of that run; default the present one.
-    """
-    folders = [build_folder()]
-    if not os.environ.get("DGM_BUILD"):
-        folders.append(build_folder().parent)
-    for folder in folders:
-        path = run_folder(folder, profile or profile_name(), seed_of_environment()) / "results" / f"{lecture}.json"
-        report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if report.get("finished"):  # else it runs at this moment, or was stopped
-            return {metric["name"]: metric for metric in report["metrics"]}
-    return {}

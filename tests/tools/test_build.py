@@ -9,8 +9,9 @@ from dgm.data import DataError, load_digits
 
 from tools import code
 from tools.book import results
-from tools.book.build import Record, check_kept, digests, false_labels, folder_of, forget_edited
 from tools.book.execute import NOISE, Plan
+from tools.book.folder import Record, check_kept, false_labels, folder_of
+from tools.book.render import digests, forget_edited
 from tools.book.results import results_markdown
 from tools.runs.records import number
 

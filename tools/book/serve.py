@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from dgm.runtime import profile_name, seed_of_environment
 
-from tools.book.build import folder_of
+from tools.book.folder import folder_of
 
 
 def main(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from tools.book import build
+from tools.book.folder import folder_of
 from tools.export.labels import misnumbered, targets
 
 
@@ -13,7 +14,7 @@ def main() -> int:
     """Build, compare; return the exit status."""
     os.environ["DGM_PROFILE"] = "smoke"
     build.main()
-    if found := misnumbered(build.folder_of("smoke", 0) / "html", targets()):
+    if found := misnumbered(folder_of("smoke", 0) / "html", targets()):
         print("\n".join(found))
         return 1
     return 0

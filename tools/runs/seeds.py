@@ -115,6 +115,7 @@ def runs(names: list[str], num_seeds: int, kept: Path = KEPT) -> Iterator[dict[s
     if not left:
         return
     common = {"DGM_PROFILE": PROFILE, "DGM_DATA": str(data_folder().absolute()), "DGM_DATASET": digits.name}
+    common |= {"DGM_DEVICE": device} if (device := os.environ.get("DGM_DEVICE")) else {}
     with cluster() as client:
         print(f"{len(left)} of {len(wanted)} runs are left, on {sum(client.nthreads().values())} threads", flush=True)
         tasks = {}

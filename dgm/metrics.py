@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from dgm.models.rbm import RBM, check_binary, sample_bernoulli
 
@@ -53,7 +53,7 @@ def ais_log_weights(
     shift = rbm.b - base_bias
     logits = rbm.hidden_logits(v)
     for old, new in pairwise(betas.tolist()):
-        steps = F.softplus(new * logits) - F.softplus(old * logits)
+        steps = softplus(new * logits) - softplus(old * logits)
         log_w += ((new - old) * (v @ shift) + steps.sum(-1)).cpu()
         h = sample_bernoulli(new * logits, generator=generator)
         v = sample_bernoulli(base_bias + new * (shift + h @ rbm.W.T), generator=generator)
@@ -84,11 +84,13 @@ def log_partition_from_weights(rbm: RBM, base_bias: Tensor, log_w: Tensor, sign:
 
     log Z = log Z0 + sign log mean w, with log Z0 = sum_i softplus(b0_i) + num_hidden log 2.
     """
-    log_base = F.softplus(base_bias.cpu().double()).sum().item() + len(rbm.c) * math.log(2)
+    log_base = softplus(base_bias.cpu().double()).sum().item()
+    log_base += len(rbm.c) * math.log(2)
     w = torch.exp(log_w - log_w.max())
     standard_error = (w.std() / w.mean() / math.sqrt(len(w))).item()
     effective_sample_size = (w.sum() ** 2 / (w**2).sum()).item()
-    return log_base + sign * log_mean_exp(log_w), standard_error, effective_sample_size
+    log_z = log_base + sign * log_mean_exp(log_w)
+    return log_z, standard_error, effective_sample_size
 
 
 def ais_log_partition(

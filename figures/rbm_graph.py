@@ -1,9 +1,8 @@
 """Draw the graph of a restricted Boltzmann machine: `python figures/rbm_graph.py` writes rbm_graph.svg."""
 
-from pathlib import Path
+from drawing import DATA, MODEL, NOISE, circle, svg, text, write
 
-VISIBLE, HIDDEN, RADIUS = 6, 4, 22
-BLUE, ORANGE, LINE, TEXT = "#0072B2", "#D55E00", "#8a8f98", "#1f2328"
+VISIBLE, HIDDEN = 6, 4
 
 
 def row(count: int) -> list[float]:
@@ -11,29 +10,16 @@ def row(count: int) -> list[float]:
     return [330 + 78 * (i - (count - 1) / 2) for i in range(count)]
 
 
-def circle(x: float, y: float, name: str, colour: str) -> str:
-    """One unit with its symbol."""
-    symbol, index = name
-    return (
-        f'<circle cx="{x:g}" cy="{y}" r="{RADIUS}" fill="white" stroke="{colour}" stroke-width="3"/>'
-        f'<text x="{x:g}" y="{y + 6}" text-anchor="middle" font-style="italic">{symbol}'
-        f'<tspan font-size="13" dy="4" font-style="normal">{index}</tspan></text>'
-    )
-
-
 def draw() -> str:
     """The whole picture: lines first, circles over them."""
     v, h = row(VISIBLE), row(HIDDEN)
-    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 220" font-family="sans-serif" font-size="20">']
-    parts.append(f'<rect width="660" height="220" rx="8" fill="white"/><g fill="{TEXT}">')
-    parts += [f'<line x1="{a:g}" y1="165" x2="{b:g}" y2="55" stroke="{LINE}"/>' for a in v for b in h]
-    parts += [circle(x, 55, f"h{j}", ORANGE) for j, x in enumerate(h, 1)]
-    parts += [circle(x, 165, f"v{i}", BLUE) for i, x in enumerate(v, 1)]
-    for y, label in ((60, "hidden"), (170, "visible")):
-        parts.append(f'<text x="22" y="{y}" font-size="19">{label}</text>')
-    parts.append('<text x="540" y="115" font-size="21" font-style="italic">W</text></g></svg>\n')
-    return "\n".join(parts)
+    parts = [f'<line x1="{a:g}" y1="165" x2="{b:g}" y2="55" stroke="{NOISE}"/>' for a in v for b in h]
+    parts += [circle(x, 55, f"h_{j}", MODEL) for j, x in enumerate(h, 1)]
+    parts += [circle(x, 165, f"v_{i}", DATA) for i, x in enumerate(v, 1)]
+    parts += [text(22, y, label, size=19, anchor="start") for y, label in ((61, "hidden"), (171, "visible"))]
+    parts.append(text(548, 117, "W", size=21, style="font-style:italic"))
+    return svg(660, 220, parts)
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("rbm_graph.svg").write_text(draw(), encoding="utf-8")
+    write(__file__, draw())

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 __all__ = [
     "RBM",
@@ -49,7 +49,7 @@ class RBM(nn.Module):
 
     def free_energy(self, v: Tensor) -> Tensor:
         """F(v) = -log sum_h exp(-E(v, h)) = -b.v - sum_j softplus(c_j + (v W)_j), in nats; shape (...,)."""
-        return -(v @ self.b) - F.softplus(self.hidden_logits(v)).sum(-1)
+        return -(v @ self.b) - softplus(self.hidden_logits(v)).sum(-1)
 
 
 def sample_bernoulli(logits: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -100,8 +100,8 @@ def train(
     x: Tensor,
     *,
     epochs: int,
-    batch_size: int,
-    learning_rate: float,
+    batch_size: int = 100,
+    learning_rate: float = 0.1,
     final_learning_rate: float = 0.0,
     k: int = 1,
     persistent: bool = True,
@@ -158,7 +158,7 @@ def exact_log_partition(rbm: RBM) -> float:
     """
     terms = []
     for h in all_states(len(rbm.c), device=rbm.W.device, dtype=rbm.W.dtype).split(512):
-        terms.append(h @ rbm.c + F.softplus(rbm.visible_logits(h)).sum(-1))
+        terms.append(h @ rbm.c + softplus(rbm.visible_logits(h)).sum(-1))
     return torch.logsumexp(torch.cat(terms).cpu().double(), 0).item()
 
 

@@ -119,7 +119,8 @@ def _data_uri(frame: Any, width: int) -> tuple[str, bool]:
 
 
 # Plain elements, so that a page needs no library: an image, a button, a slider and a text.  The script finds the box
-# it stands in, so that a film can be shown twice; Jupyter hides where a script stands, there the id finds it.
+# it stands in, so that a film can be shown twice; Jupyter hides where a script stands, there the id finds it.  With
+# `dgmWire` a copy of the box, on the first screen of a page, plays the same frames.
 _FILM = """\
 <div class="dgm-film" id="{name}" style="max-width:{width}px;margin:1em auto">
 <img alt="{alt}" src="{first}" style="width:100%;image-rendering:{rendering};display:block">
@@ -132,21 +133,25 @@ _FILM = """\
 (function () {{
   const here = document.currentScript, frames = {frames}, labels = {labels};
   const box = here ? here.closest(".dgm-film") : document.getElementById("{name}");
-  const picture = box.querySelector("img"), button = box.querySelector("button");
-  const bar = box.querySelector("input"), text = box.querySelector("output");
-  let timer = null;
-  function show(i) {{ picture.src = frames[i]; bar.value = i; text.textContent = labels[i];
-    bar.setAttribute("aria-valuetext", labels[i]); }}
-  function stop() {{ clearInterval(timer); timer = null; button.innerHTML = "&#9654;"; }}
-  function step() {{ const i = Number(bar.value) + 1; if (i > {last}) stop(); else show(i); }}
-  bar.oninput = function () {{ stop(); show(Number(bar.value)); }};
-  button.onclick = function () {{
-    if (timer) {{ stop(); return; }}
-    if (Number(bar.value) >= {last}) show(0);
-    button.innerHTML = "&#10074;&#10074;";
-    timer = setInterval(step, {delay});
-  }};
-  show(0);
+  function wire(box) {{
+    const picture = box.querySelector("img"), button = box.querySelector("button");
+    const bar = box.querySelector("input"), text = box.querySelector("output");
+    let timer = null;
+    function show(i) {{ picture.src = frames[i]; bar.value = i; text.textContent = labels[i];
+      bar.setAttribute("aria-valuetext", labels[i]); }}
+    function stop() {{ clearInterval(timer); timer = null; button.innerHTML = "&#9654;"; }}
+    function step() {{ const i = Number(bar.value) + 1; if (i > {last}) stop(); else show(i); }}
+    bar.oninput = function () {{ stop(); show(Number(bar.value)); }};
+    button.onclick = function () {{
+      if (timer) {{ stop(); return; }}
+      if (Number(bar.value) >= {last}) show(0);
+      button.innerHTML = "&#10074;&#10074;";
+      timer = setInterval(step, {delay});
+    }};
+    show(0);
+  }}
+  box.dgmWire = wire;
+  wire(box);
 }})();
 </script>
 </div>"""

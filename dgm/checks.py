@@ -10,6 +10,7 @@ be numbers, NumPy arrays or tensors of any framework that NumPy can read.  Impor
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = [
     "CheckFailed",
     "at_least",
     "at_most",
+    "claim",
     "close",
     "gradient",
     "normalised",
@@ -48,6 +50,20 @@ def _fail(line: str) -> None:
         raise CheckFailed(line)
     _NOTED.append(line)
     print(line)
+
+
+# What stands between the claim and ": ok" in the line of a check that passed.
+_FACTS = (
+    r"exact -?[\d.einf+-]+, [^:]*|largest (?:difference|of) [^:]*|-?[\d.einf+-]+, at (?:least|most) [^:]*"
+    r"|sum of all probabilities [^:]*|as claimed|[^:]+ <= [^:]+"
+)
+_PASSED = re.compile(rf"(?P<claim>.+?): (?:{_FACTS}): ok\s*$")
+
+
+def claim(line: str) -> str:
+    """What a printed line says that it checked, where it is the line of a check that passed; else an empty text."""
+    found = _PASSED.match(line)
+    return found["claim"] if found else ""
 
 
 def _array(what: str, value: Any) -> np.ndarray:
@@ -147,7 +163,7 @@ def ordered(what: str, values: dict[str, Any], *, slack: float = 0.0) -> None:
     if len(numbers) < 2:
         raise ValueError(f"{what}: expected at least two values to compare, got {len(numbers)}")
     passed = all(low <= high + slack for low, high in pairwise(numbers))
-    _verdict(what, passed, " <= ".join(f"{name}: {number:.6g}" for name, number in zip(values, numbers, strict=True)))
+    _verdict(what, passed, " <= ".join(f"{name} {number:.6g}" for name, number in zip(values, numbers, strict=True)))
 
 
 def normalised(what: str, log_probs: Any, *, atol: float = 1e-9) -> None:

@@ -1,4 +1,4 @@
-"""Plots of the book: arrays in, `Axes` out.  No model calls, no `plt.show`, no titles: captions stand in the page."""
+"""Plots, films and tables: arrays in, `Axes` out.  No model calls, no `plt.show`, no titles: captions do that."""
 
 from __future__ import annotations
 
@@ -10,8 +10,20 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dgm._film import Film, film, slider
+from dgm._table import Table, table
 
-__all__ = ["COLOURS", "Film", "apply_style", "film", "image_grid", "reference_line", "slider", "tile"]
+__all__ = [
+    "COLOURS",
+    "Film",
+    "Table",
+    "apply_style",
+    "film",
+    "image_grid",
+    "reference_line",
+    "slider",
+    "table",
+    "tile",
+]
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; black is left for reference lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -27,7 +27,6 @@ At the end of this lecture you will be able to
 - **You need** probability with sums over states, the sigmoid $\sigma(a) = 1/(1 + e^{-a})$, derivatives, eigenvalues, Markov chains, NumPy.
 - **Words:** a *nat* is the unit of information with natural logarithms; *quadrature* is an integral as a sum; a *kernel* is a matrix of transition probabilities; the *burn-in* is the part of a chain thrown away.
 - **Sources:** {cite:t}`ackley1985` for the machine and its learning rule, {cite:t}`geman1984` for Gibbs sampling, {cite:t}`wainwright2008` for exponential families, {cite:t}`hinton2002` for contrastive divergence.
-- **Time:** two hours to read; it computes for about ten seconds on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

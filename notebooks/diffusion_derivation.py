@@ -26,7 +26,6 @@ At the end of this lecture you will be able to
 
 - **You need** [the ELBO](elbo.ipynb), conditional Gaussians; [score matching](score_matching.ipynb) for Tweedie's formula.
 - **Sources:** {cite:t}`sohldickstein2015`, {cite:t}`ho2020`, {cite:t}`luo2022`, {cite:t}`kingma2021`.
-- **Time:** an hour to read; it computes for less than a minute on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

@@ -26,7 +26,6 @@ At the end of this lecture you will be able to
 
 - **You need** [the derivation](diffusion_derivation.ipynb): the forward process, its posterior, and the prediction of $x_0$, noise or $v$. [The GAN lecture](gan_mnist.ipynb) explains the scores.
 - **Sources:** {cite:t}`ho2020`; {cite:t}`nichol2021`; {cite:t}`song2021ddim`; {cite:t}`salimans2022`; {cite:t}`ho2022guidance`; {cite:t}`lugmayr2022`.
-- **Time:** an hour and a half to read; it computes for less than four minutes on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

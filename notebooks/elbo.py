@@ -26,7 +26,6 @@ At the end of this lecture you will be able to
 
 - **You need** Gaussians with a covariance matrix, Bayes' rule, the Kullback-Leibler divergence, some PyTorch.
 - **Sources:** {cite:t}`kingma2014`, {cite:t}`rezende2014`, {cite:t}`burda2016`; longer introductions are {cite:t}`doersch2016` and {cite:t}`luo2022`.
-- **Time:** a page to read in two hours; it computes for less than a minute on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

@@ -27,7 +27,6 @@ At the end of this lecture you will be able to
 
 - **You need** [Langevin sampling](langevin.ipynb) and the two phases of [Boltzmann machines](boltzmann_machines.ipynb); some PyTorch.
 - **Sources:** {cite:t}`du2019`, {cite:t}`nijkamp2020`, {cite:t}`gutmann2012`, {cite:t}`gao2020`, {cite:t}`hyvarinen2007`, {cite:t}`hinton2002`.
-- **Time:** a page to read in an hour; it computes for about two minutes on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

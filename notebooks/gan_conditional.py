@@ -26,7 +26,6 @@ At the end of this lecture you will be able to
 
 - **You need** [a GAN on MNIST](gan_mnist.ipynb) for the two networks, and [the Jensen-Shannon lecture](jensen_shannon.ipynb) for the optimal discriminator; some PyTorch.
 - **Sources:** {cite:t}`radford2016`, {cite:t}`mirza2014`, {cite:t}`odena2017`, {cite:t}`salimans2016`, {cite:t}`donahue2017`, {cite:t}`dumoulin2017`, {cite:t}`zhu2017`, {cite:t}`isola2017`.
-- **Time:** an hour and a half to read; it computes for about two minutes on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

@@ -26,7 +26,6 @@ At the end of this lecture you will be able to
 
 - **You need** some PyTorch. [The variational autoencoder](vae_pytorch.ipynb) helps for comparison; nothing of it is used.
 - **Sources:** {cite:t}`goodfellow2014`; {cite:t}`raschka2022`, chapter 17, whose networks and settings are used; {cite:t}`gretton2012`; {cite:t}`theis2016`; {cite:t}`heusel2017`.
-- **Time:** an hour and a half to read; it computes for less than two minutes on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

@@ -26,7 +26,6 @@ At the end of this lecture you will be able to
 
 - **You need** [the Jensen-Shannon lecture](jensen_shannon.ipynb), [a GAN on MNIST](gan_mnist.ipynb), some PyTorch.
 - **Sources:** {cite:t}`goodfellow2014`, {cite:t}`salimans2016`, {cite:t}`nowozin2016`, {cite:t}`arjovsky2017b`, {cite:t}`gulrajani2017`, {cite:t}`miyato2018`, {cite:t}`mescheder2018`, {cite:t}`lin2018`.
-- **Time:** a page to read in an hour; it computes for about three minutes on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

@@ -26,7 +26,6 @@ At the end of this lecture you will be able to
 
 - **You need** [a GAN on MNIST](gan_mnist.ipynb) for what the two networks do; expectations as integrals, the chain rule, eigenvalues of a 2 x 2 matrix, some PyTorch.
 - **Sources:** {cite:t}`goodfellow2014`, {cite:t}`arjovsky2017a`, {cite:t}`lin1991`, {cite:t}`mescheder2018`, {cite:t}`metz2017`.
-- **Time:** a page to read in an hour and a half; it computes for about two minutes on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

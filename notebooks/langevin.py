@@ -27,7 +27,6 @@ At the end of this lecture you will be able to
 
 - **You need** Gaussian integrals, gradients, a little about Markov chains; [Boltzmann machines](boltzmann_machines.ipynb) for the two phases.
 - **Sources:** {cite:t}`metropolis1953`, {cite:t}`hastings1970`, {cite:t}`roberts1996`, {cite:t}`welling2011`; {cite:t}`haenggi1990` for the physics of crossing a barrier.
-- **Time:** a page to read in an hour; it computes for less than a minute on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

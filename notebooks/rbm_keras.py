@@ -26,7 +26,6 @@ At the end of this lecture you will be able to
 
 - **You need** [the lecture on restricted Boltzmann machines](rbm.ipynb), whose formulas are used here and not derived again; some Keras.
 - **Sources:** {cite:t}`hinton2002`, {cite:t}`tieleman2008`, {cite:t}`melchior2016`, and the documentation of Keras 3.
-- **Time:** half an hour to read; it computes for about a minute on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

@@ -26,7 +26,6 @@ At the end of this lecture you will be able to
 
 - **You need** [Langevin sampling](langevin.ipynb) for the sampler, Gaussian integrals, integration by parts, some PyTorch.
 - **Sources:** {cite:t}`hyvarinen2005`, {cite:t}`vincent2011`, {cite:t}`song2020sliced`, {cite:t}`efron2011`, {cite:t}`song2019`.
-- **Time:** an hour or two to read; it computes for less than a minute on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

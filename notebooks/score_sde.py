@@ -27,7 +27,6 @@ At the end of this lecture you will be able to
 
 - **You need** [score matching](score_matching.ipynb), [the derivation of diffusion models](diffusion_derivation.ipynb), and the Fokker-Planck equation of [the Langevin lecture](langevin.ipynb).
 - **Sources:** three papers of one year, on SDEs {cite:p}`songsde2021`, on the bound {cite:p}`songml2021` and on DDIM {cite:p}`song2021ddim`; {cite:t}`lipman2023` for flow matching, {cite:t}`anderson1982` for the reversal of time, {cite:t}`chen2018` for the likelihood.
-- **Time:** two hours and a half to read, with the code; it computes for about a minute on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

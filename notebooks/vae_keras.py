@@ -27,7 +27,6 @@ At the end of this lecture you will be able to
 
 - **You need** [the lecture on the ELBO](elbo.ipynb), whose bound is used here and not derived again; some Keras.
 - **Sources:** {cite:t}`kingma2014`, {cite:t}`rezende2014`, the VAE example of Keras {cite:p}`chollet2020`, {cite:t}`loaiza2019`.
-- **Time:** three quarters of an hour to read; it computes for one to two minutes on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

@@ -27,7 +27,6 @@ At the end of this lecture you will be able to
 
 - **You need** [From the autoencoder to the ELBO](elbo.ipynb), whose formulas are used here; some PyTorch. [The Keras lecture](vae_keras.ipynb) is about the same model with convolutions and two latent units.
 - **Sources:** {cite:t}`kingma2014`, {cite:t}`rezende2014`, {cite:t}`tipping1999`, {cite:t}`burda2016`, {cite:t}`higgins2017`, {cite:t}`lucas2019`, {cite:t}`sohn2015`.
-- **Time:** an hour and a half to read; it computes for less than two minutes on two idle cores.
 """
 
 # %% tags=["bootstrap", "remove-cell"]

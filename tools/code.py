@@ -13,7 +13,7 @@ from tools.repo import ROOT
 
 # Cells and files that no number depends on.
 IGNORED_TAGS = {"plot", "check", "solution", "record"}
-IGNORED_FILES = {"checks", "plotting", "_film", "live", "board", "progress"}
+IGNORED_FILES = {"checks", "plotting", "_film", "_table", "live", "board", "progress"}
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}  # where the import has another name
 CELL = re.compile(r"^# %%(?P<head>.*)\n(?P<source>(?:(?!# %%).*\n?)*)", re.MULTILINE)
 

@@ -22,6 +22,12 @@ def lectures(root: Path = ROOT) -> list[str]:
     return [name.removeprefix("notebooks/") for name in files if name.startswith("notebooks/")]
 
 
+def edited(root: Path = ROOT) -> list[str]:
+    """The lectures that are through: `edited: true` in `book/lectures.yml`.  They keep the rules of CONTRIBUTING.md."""
+    entries = yaml.safe_load((root / "book" / "lectures.yml").read_text(encoding="utf-8"))["lectures"]
+    return [name for name, entry in entries.items() if entry.get("edited")]
+
+
 def repository(root: Path = ROOT) -> tuple[str, str]:
     """`OWNER/REPO` and the branch, from `_config.yml`, the one place that holds them."""
     entry = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]

@@ -21,12 +21,14 @@ from typing import Any
 import jupytext
 import nbformat
 
+from tools import claims
 from tools.edited import KEY, digest_of_cells, is_edited, put_aside
 from tools.environment import git_free
 from tools.repo import COLAB, NOWHERE, ROOT, colab_address, lectures, page_address, repository, title
 
 TABLE = re.compile(r"(<!-- lectures -->\n).*?(<!-- /lectures -->)", re.DOTALL)
 TIMES = re.compile(r"(<!-- times -->\n).*?(<!-- /times -->)", re.DOTALL)
+COLLAPSED = {"bootstrap", "imports", "parameters", "check"}  # cells whose source Jupyter shows as a line to be opened
 REMOTE = re.compile(r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 
 
@@ -46,10 +48,22 @@ def give_ids(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+def collapse(cell: nbformat.NotebookNode) -> None:
+    """Let Jupyter show a line in place of a cell that is not the method; of checks the line names what they claim."""
+    tags = set(cell.metadata.get("tags", []))
+    if cell.cell_type == "code" and tags & COLLAPSED:
+        cell.metadata["jupyter"] = {"source_hidden": True}
+        if "check" in tags:
+            cell.source = f"# {claims.title(cell.source)}\n{cell.source}"
+
+
 @cache
 def notebook_text(script: str) -> str:
     """The `.ipynb` of a lecture, a pure function of the text of its `.py`: no outputs, cell ids from their content."""
-    notebook = give_ids(jupytext.reads(script, fmt="py:percent"))
+    notebook = jupytext.reads(script, fmt="py:percent")
+    for cell in notebook.cells:
+        collapse(cell)
+    notebook = give_ids(notebook)
     notebook.metadata.get("jupytext", {}).get("text_representation", {}).pop("jupytext_version", None)
     return nbformat.writes(notebook) + "\n"
 
@@ -58,6 +72,7 @@ def with_address(text: str, root: Path) -> str:
     """`text` with the repository of `_config.yml` in Colab links, badges and bootstrap cells, these with the branch."""
     address, branch = repository(root)
     text = re.sub(r"(github\.com/)[\w.-]+/[\w.-]+?(\.git)?@[\w./-]+", rf"\g<1>{address}\g<2>@{branch}", text)
+    text = re.sub(r"(git clone https://github\.com/)[\w.-]+/[\w.-]+", rf"\g<1>{address}", text)
     return re.sub(
         r"(colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+/blob/[\w.-]+/", rf"\g<1>{address}/blob/{COLAB}/", text
     )
@@ -65,10 +80,14 @@ def with_address(text: str, root: Path) -> str:
 
 def lecture_table(root: Path) -> str:
     """The README's table of lectures, each with a button that opens it in Colab."""
-    rows = ["| | lecture | run it |", "|--:|:--|:--|"]
+    source = root / "results" / "times.json"
+    times = json.loads(source.read_text(encoding="utf-8"))["lectures"] if source.is_file() else {}
+    rows = ["| | lecture | to read | run it |", "|--:|:--|--:|:--|"]
     for i, lecture in enumerate(lectures(root), 1):
         badge = f"[![Open in Colab](figures/colab.svg)]({colab_address(lecture, root)})"
-        rows.append(f"| {i} | [{title(lecture, root)}]({page_address(f'notebooks/{lecture}', root)}) | {badge} |")
+        minutes = times.get(lecture, {}).get("minutes")
+        page = f"[{title(lecture, root)}]({page_address(f'notebooks/{lecture}', root)})"
+        rows.append(f"| {i} | {page} | {f'{minutes} min' if minutes else ''} | {badge} |")
     return "\n".join(rows) + "\n"
 
 
@@ -98,6 +117,9 @@ def expected(root: Path = ROOT) -> dict[Path, str]:
     readme = root / "README.md"
     table = lecture_table(root)
     text = with_address(readme.read_text(encoding="utf-8"), root)
+    text = re.sub(
+        r"https://[\w.-]+\.github\.io/(?:[\w.-]+/)?(book/\w+)\.html", lambda page: page_address(page[1], root), text
+    )
     texts[readme] = TABLE.sub(lambda found: found[1] + table + found[2], text)
     return texts
 

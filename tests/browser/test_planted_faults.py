@@ -194,6 +194,58 @@ def test_the_weight_counts_pictures_once_and_nothing_shared(tmp_path):
     assert faults.weight(page) == page.stat().st_size + 1000
 
 
+def test_a_listing_that_is_cut(show):
+    cell = "<main><div class='cell_input' style='width:200px'><pre style='overflow:auto'>{}</pre></div></main>"
+    assert faults.cut_code(show(cell.format("x = 1")).page) == []
+    assert faults.cut_code(show(cell.format("x = " + "1" * 80)).page)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "<details><p>no summary</p></details>",
+        "<details><summary>Show code cell source</summary><p>x</p></details>",
+        "<details><summary></summary><p>x</p></details>",
+    ],
+)
+def test_a_fold_that_does_not_say_what_it_holds(show, fault):
+    good = "<details><summary>Code of figure 14</summary><p>x</p></details>"
+    assert faults.silent_folds(show(good).page) == []
+    assert faults.silent_folds(show(good + fault).page)
+
+
+@pytest.mark.parametrize("tag", ["check", "imports"])
+def test_a_proof_that_stands_open(show, tag):
+    code = f"<div class='cell tag_{tag}'>{{}}<div class='cell_input'><pre>checks.close()</pre></div>{{}}</div>"
+    folded = code.format("<details><summary>claims</summary>", "</details>")
+    assert faults.open_proofs(show(folded).page) == []
+    assert faults.open_proofs(show(folded + code.format("", "")).page)
+    assert faults.open_proofs(show(f"<div class='solution'>{code.format('', '')}</div>").page) == []
+
+
+def test_letters_that_mislead(show):
+    page = (
+        "<main><article><h2 style='font-size:{}px'>A</h2><h3 style='font-size:20px'>B</h3>"
+        "<p style='font-size:16px'>C</p>"
+        "<figure><figcaption><span class='caption-text' style='font-size:{}px;font-weight:{}'>D</span></figcaption>"
+        "</figure></article></main>"
+    )
+    assert faults.lettering(show(page.format(28, 14, 400)).page) == []
+    for fault in ((22, 14, 400), (28, 16, 400), (28, 14, 300)):
+        assert faults.lettering(show(page.format(*fault)).page)
+
+
+def test_a_long_way_without_a_picture(show):
+    box = "<div style='height:{}px'></div>"
+    picture = "<figure><img alt='x' style='height:90px;display:block' src='data:,'></figure>"
+    content = f"{box}{picture}{box}{picture}{box}<section id='exercises'>{box}</section>"
+    page = f"<main><article style='display:block'>{content}</article></main>"
+    found = faults.screens(show(page.format(90, 900, 1800, 9000)).page)
+    assert round(found["first"], 1) == 0.1
+    assert round(found["gap"], 1) == 2.0  # what follows the exercises does not count
+    assert found["screens"] > 13
+
+
 def test_pages_that_only_send_on_are_not_read(tmp_path):
     (tmp_path / "index.html").write_text(
         '<meta http-equiv="Refresh" content="0; url=book/index.html">', encoding="utf-8"

@@ -146,7 +146,7 @@ def test_film_is_smoothed_only_where_it_is_drawn():
 def test_film_opens_on_its_first_frame():
     """The last one stands in the page for readers without JavaScript."""
     page = Page(plotting.film(FRAMES, alt="x")._repr_html_())
-    assert page.script.rstrip().endswith("show(0);\n})();")
+    assert page.script.rstrip().endswith("    show(0);\n  }\n  box.dgmWire = wire;\n  wire(box);\n})();")
 
 
 def test_film_asks_no_host():
@@ -270,3 +270,29 @@ def test_the_style_does_not_depend_on_a_matplotlibrc():
         plotting.apply_style()
         found = mpl.rcParams["text.usetex"], mpl.rcParams["axes.facecolor"], mpl.rcParams["font.size"]
     assert found == (False, "white", 11)
+
+
+def test_a_table_in_the_page_in_markdown_and_in_a_script():
+    made = plotting.table({"a | b": (1234, -0.123456), "<c>": ("none", 2.0)}, columns=("", "n", "nats"), digits=2)
+    assert "<th>nats</th>" in made._repr_html_()
+    assert "<td>1,234</td><td>-0.12</td>" in made._repr_html_()
+    assert "&lt;c&gt;" in made._repr_html_()
+    assert made._repr_markdown_().splitlines()[1:] == [
+        "| :-- | --: | --: |",
+        "| a \\| b | 1,234 | -0.12 |",
+        "| <c> | none | 2 |",
+    ]
+    assert repr(made).splitlines() == ["           n   nats", "a | b  1,234  -0.12", "<c>     none      2"]
+
+
+def test_a_table_of_one_number_a_row():
+    assert plotting.table({"a": 1.0}, columns=("name", "x")).rows == [["a", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [([], "at least one"), ([("a", 1.0, 2.0)], r"expected 2 cells, as many as columns, got 3: \['a'")],
+)
+def test_a_table_refuses(rows, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.table(rows, columns=("a", "b"))

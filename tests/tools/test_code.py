@@ -150,7 +150,7 @@ def test_a_result_of_other_code_is_listed_and_marked(copy):
     path.write_text(json.dumps(report), encoding="utf-8")
     assert stale.stale(copy) == []
     assert records.quoted_number("rbm.x", copy) == ("1.50 ± 0.25", False)
-    edit(copy / "notebooks" / "rbm.py", "F.softplus", "F.relu")
+    edit(copy / "notebooks" / "rbm.py", "-(v @ self.b)", "+(v @ self.b)")
     assert stale.stale(copy) == ["results/full/rbm.json"]
     assert records.quoted_number("rbm.x", copy) == ("1.50 ± 0.25*", True)
     with pytest.raises(KeyError):

@@ -59,6 +59,31 @@ def test_a_translation(translator, myst, plain):
     assert translator.cell(myst).rstrip() == plain
 
 
+@pytest.mark.parametrize(
+    ("tags", "source", "title"),
+    [
+        (["check"], 'checks.true("first", x)\nchecks.close(f"k = {k}", a, b)', "✓ first · k = ..."),
+        (["check"], "check_it(answer)", "The check"),
+        (["imports"], "import math", "Set-up"),
+        (["parameters"], "P = {}", "Set-up"),
+        (["record", "hide-input"], "# The number\nrun.record()", "Code: The number"),
+        (["plot"], "draw()", "Code"),
+    ],
+)
+def test_what_is_no_method_is_a_form_with_a_title(translator, tags, source, title):
+    (cell,) = colab.code(new_code_cell(source, metadata={"tags": tags}), translator)
+    assert cell.source == f"# @title {title}\n{source}"
+    assert cell.metadata["cellView"] == "form"
+    assert cell.metadata["jupyter"] == {"source_hidden": True}
+
+
+def test_the_first_screen_says_where_its_picture_is_made(translator):
+    text = translator.cell("```{opening} fig-here\nChains from noise.\n```")
+    assert text.strip() == "Chains from noise. (Made below: Fig. 7.)"
+    with pytest.raises(ValueError, match="expected the label of figure"):
+        translator.cell("```{opening} fig-nowhere\nChains.\n```")
+
+
 def test_a_figure_has_an_absolute_address_a_number_and_its_words(translator):
     text = translator.cell(
         "```{figure} ../figures/rbm_graph.svg\n:name: fig-here\n:alt: Two rows.\n:width: 560px\n\nThe graph.\n```"

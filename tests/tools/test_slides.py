@@ -65,7 +65,7 @@ def test_code_is_shown_and_a_check_is_one_line():
     text = on_slides(code("x = 1"), code("checks.close()", "check", printed=printed))
     assert "x = 1" in text
     assert "checks.close" not in text
-    assert "2 checks passed: first; second, of &#42;two&#42;" in text
+    assert "✓ first · second, of &#42;two&#42;" in text
 
 
 def test_of_a_plot_the_picture_is_shown_with_its_words():

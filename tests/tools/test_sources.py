@@ -163,6 +163,9 @@ def test_the_address_has_one_source(copy):
         path.write_text(text, encoding="utf-8")
     assert not sources.generated_files_out_of_step(copy)
     assert "somebody-else/book-of-theirs" in (copy / "notebooks" / "rbm.ipynb").read_text(encoding="utf-8")
+    readme = (copy / "README.md").read_text(encoding="utf-8")
+    assert "https://somebody-else.github.io/book-of-theirs/book/index.html" in readme
+    assert "git clone https://github.com/somebody-else/book-of-theirs" in readme
 
 
 def test_a_large_file(tmp_path):

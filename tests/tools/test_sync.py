@@ -76,3 +76,14 @@ def test_times_are_written_and_not_compared(copy):
 def test_a_missing_time_is_named(copy):
     with pytest.raises(SystemExit, match="missing: test"):
         times.main(["--setup", "61", "--book", "1100"], copy)
+
+
+def test_jupyter_shows_a_line_in_place_of_a_proof():
+    script = (
+        '# %% tags=["check"]\nchecks.true("a claim", x)\n\n# %% tags=["imports"]\nimport math\n\n'
+        '# %% tags=["exercise"]\ndef f():\n    return None\n'
+    )
+    check, imports, exercise = json.loads(sync.notebook_text(script))["cells"]
+    assert "".join(check["source"]) == '# ✓ a claim\nchecks.true("a claim", x)'
+    assert check["metadata"]["jupyter"] == imports["metadata"]["jupyter"] == {"source_hidden": True}
+    assert "jupyter" not in exercise["metadata"]

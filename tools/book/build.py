@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dgm.data import DataError, Digits, data_folder, load_digits
 from dgm.runtime import profile_name, seed_of_environment
 
-from tools import code, preflight, sync
+from tools import code, preflight, reading, sync
 from tools.book.execute import LectureFailed, Plan, run_all
 from tools.book.folder import (
     Record,
@@ -173,6 +173,7 @@ def write_book(build: Path, names: list[str], profile: str, seed: int, digits: D
         DGM_DATASET=digits.name,
     )
     render(ROOT, build, environment, {"nb_execution_cache_path": str(build / "cache")})
+    reading.fill_in(build / "html", reading.measures(build / "html", names))
     partial = build / "sources.partial"
     partial.write_text(json.dumps(sources), encoding="utf-8")
     partial.replace(build / "sources.json")

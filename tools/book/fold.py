@@ -1,28 +1,32 @@
-"""Sphinx extension: runs of passed checks are folded, pictures link to themselves, lines break where they should.
+"""Sphinx extension: the idea is in sight, and the rest of a cell is one touch away.
 
-A cell of checks may print twenty lines that all end in "ok"; on a phone they fill two screens.  They are folded by an
-element of HTML itself, so that a page without scripts can open them; every other line, an answer to an exercise, a
-number, an error, stays in sight and in order.
+A cell of checks is one line that names its claims; the set-up of a lecture is one block; the code that draws a figure
+says which one; what stands under *Further* is folded, unit by unit.  All of it is `details` with a `summary`, elements
+of HTML itself, so that a page without scripts can open them and a screen reader knows them.
+
+What a reader must see stays in sight and in order: answers to exercises, recorded numbers, tables, errors.
 """
 
 from __future__ import annotations
 
-import re
-from itertools import groupby
+import html
 from typing import Any
 
 from docutils import nodes
+from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx.application import Sphinx
 
-FEWEST = 3  # fewer lines take no more room than the line that would stand for them
-PASSED = ": ok"  # how `dgm.checks` ends the line of a check that passed
+from dgm.checks import claim
+
+from tools.claims import MARK, in_short
+
+START = "dgm.start("  # the cell that has it is the last one of the set-up
 
 
-def runs(lines: list[str]) -> list[tuple[bool, list[str]]]:
-    """Split lines into runs that are folded (True), and what lies between them."""
-    by_verdict = [(passed, list(run)) for passed, run in groupby(lines, lambda line: line.rstrip().endswith(PASSED))]
-    folded = [(passed and len(run) >= FEWEST, run) for passed, run in by_verdict]
-    return [(fold, [line for _, run in group for line in run]) for fold, group in groupby(folded, lambda pair: pair[0])]
+def details(kind: str, summary: str, children: list[nodes.Node]) -> list[nodes.Node]:
+    """`children` behind a line that opens them; `summary` is HTML."""
+    start = f'<details class="dgm-fold dgm-{kind}"><summary>{summary}</summary>'
+    return [nodes.raw("", start, format="html"), *children, nodes.raw("", "</details>", format="html")]
 
 
 def _part(block: nodes.literal_block, lines: list[str]) -> nodes.literal_block:
@@ -34,85 +38,137 @@ def _part(block: nodes.literal_block, lines: list[str]) -> nodes.literal_block:
     return part
 
 
-def fold(block: nodes.literal_block) -> list[nodes.Node]:
-    """What stands in place of the output `block` of a cell of checks."""
-    parts: list[nodes.Node] = []
-    for folded, lines in runs(block.astext().rstrip("\n").split("\n")):
-        if not folded:
-            parts.append(_part(block, lines))
-            continue
-        summary = f'<details class="dgm-checks"><summary>{len(lines)} checks: all ok</summary>'
-        start, end = (nodes.raw("", text, format="html") for text in (summary, "</details>"))
-        parts += [start, _part(block, lines), end]
-    return parts
+def is_printed(node: nodes.Node) -> bool:
+    """Whether it is what a cell wrote to its standard output."""
+    return isinstance(node, nodes.literal_block) and {"output", "stream"} <= set(node["classes"])
 
 
-def fold_checks(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Fold the printed lines of every cell that is tagged `check`."""
-    for cell in doctree.findall(lambda node: isinstance(node, nodes.container) and "tag_check" in node["classes"]):
-        for block in list(cell.findall(nodes.literal_block)):
-            if {"output", "stream"} <= set(block["classes"]):
-                at = block.parent.index(block)
-                block.parent[at : at + 1] = fold(block)  # `replace_self` would make a box of the first tag
+def parted(block: nodes.literal_block) -> tuple[list[str], list[str]]:
+    """The lines of checks that passed, and the others."""
+    lines = block.astext().rstrip("\n").split("\n")
+    passed = [line for line in lines if claim(line)]
+    return passed, [line for line in lines if not claim(line)]
 
 
-def link_pictures(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Make Sphinx link each picture to its file, where it can be enlarged: it does so for pictures with a scale."""
-    for picture in doctree.findall(nodes.image):
-        sized = {"scale", "width", "height"} & set(picture.attributes)
-        if not sized and not picture["uri"].endswith(".svg"):  # whose size Sphinx could not read
-            picture["scale"] = 100
+def element(cell: nodes.container, name: str) -> nodes.container | None:
+    """The code of a cell, `cell_code_source`, or what it shows, `cell_code_output`."""
+    return next((node for node in cell.children if node.get("nb_element") == name), None)
 
 
-# A formula in a line is a box to the browser, which breaks the line even between it and the full stop after it.
-FORMULA = re.compile(r'(<span class="math notranslate nohighlight">\\\([^<]*\\\)</span>)([^\s<]+)')
-CELL = re.compile(r"<td\b.*?</td>", re.DOTALL)
-NAME = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span></code>)')
+def fold_check(cell: nodes.container) -> None:
+    """One line in place of a cell of checks; what else it shows follows."""
+    source, shown = element(cell, "cell_code_source"), element(cell, "cell_code_output")
+    passed: list[str] = []
+    for block in [node for node in (shown.children if shown else []) if is_printed(node)]:
+        lines, others = parted(block)
+        passed += lines
+        at = shown.index(block)
+        shown[at : at + 1] = [_part(block, others)] if others else []
+    for code in source.findall(nodes.literal_block) if source else []:
+        first, _, rest = code.astext().partition("\n")
+        if first.startswith(f"# {MARK}"):  # the line that Jupyter shows; here the summary says it
+            code.children = [nodes.Text(rest)]
+            code.rawsource = rest
+    inside: list[nodes.Node] = [source] if source else []
+    if passed:
+        text = "\n".join(passed)
+        inside.append(nodes.literal_block(text, text, classes=["output", "stream"], language="none"))
+    claims = html.escape(in_short([claim(line) for line in passed]))
+    summary = (
+        f'<span class="dgm-mark">{MARK}</span> <span class="dgm-claims">{claims}</span>'
+        if passed
+        else "The check, as code"
+    )
+    rest = [shown] if shown and shown.children else []
+    if rest and shown.astext().strip() == "not yet":
+        cell["classes"].append("dgm-not-yet")
+    cell.children = []
+    cell.extend([*details("check", summary, inside), *rest])
 
 
-def break_lines(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Keep punctuation with the formula before it; let names in the cells of a table break after `_`, `.` and `(`."""
-    if "body" not in context:
+def fold_checks(document: nodes.document) -> None:
+    """Every cell that is tagged `check`."""
+    for cell in cells(document):
+        if "tag_check" in cell["classes"]:
+            fold_check(cell)
+
+
+def cells(document: nodes.document) -> list[nodes.container]:
+    """All code cells."""
+    return [node for node in document.findall(nodes.container) if node.get("nb_element") == "cell_code"]
+
+
+def fold_setup(document: nodes.document) -> None:
+    """The cells from the imports to the start of the run, as one block, under what the header says.
+
+    The first line that the start prints is folded too; a warning, that the digits are not MNIST, is not.
+    """
+    found = cells(document)
+    last = next((i for i, cell in enumerate(found) if START in cell.astext()), None)
+    if last is None:
         return
-    body = FORMULA.sub(r'<span class="dgm-together">\1\2</span>', context["body"])
-
-    def breakable(cell: re.Match[str]) -> str:
-        return NAME.sub(lambda name: re.sub(r"([_.(])(?=\w)", r"\1<wbr>", name[0]), cell[0])
-
-    context["body"] = CELL.sub(breakable, body)
-
-
-def repair_roles(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Docutils calls a bibliography a list, and none of its entries an item: a screen reader announces it as empty."""
-    if "body" in context:
-        context["body"] = re.sub(r'<div role="list" (class="citation-list")', r"<div \1", context["body"])
-
-
-# The search remembers its words in the browser, and fails in silence where a reader has forbidden that.
-STORAGE = """<script>
-try { window.localStorage.length; } catch (error) {
-  const kept = new Map();
-  const storage = {
-    getItem: key => kept.has(key) ? kept.get(key) : null,
-    setItem: (key, value) => { kept.set(key, String(value)); },
-    removeItem: key => { kept.delete(key); },
-  };
-  for (const name of ["localStorage", "sessionStorage"])
-    Object.defineProperty(window, name, {value: storage, configurable: true});
-}
-</script>"""
+    group, parent = found[: last + 1], found[last].parent
+    if any(cell.parent is not parent for cell in group):
+        raise ValueError("the cells of the set-up stand in different sections: expected them under the title")
+    outside: list[nodes.Node] = []
+    shown = element(group[-1], "cell_code_output")
+    for block in [node for node in (shown.children if shown else []) if is_printed(node)]:
+        first, *others = block.astext().rstrip("\n").split("\n")
+        shown.replace(block, _part(block, [first]))
+        if others:
+            outside.append(nodes.container("", _part(block, others), classes=["cell", "cell_output"]))
+    at = parent.index(group[0])
+    for cell in group:
+        parent.remove(cell)
+    parent[at:at] = [*details("setup", "Set-up", group), *outside]
 
 
-def work_without_storage(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Give the scripts of the page a storage that lasts as long as the page, where the browser refuses its own."""
-    context["metatags"] = context.get("metatags", "") + "\n" + STORAGE
+def name_plots(app: Sphinx, document: nodes.document, docname: str) -> None:
+    """The fold over the code of a picture says which it draws; a plot whose code was not hidden is hidden."""
+    numbers = app.env.toc_fignumbers.get(docname, {}).get("figure", {})
+    for cell in cells(document):
+        if "tag_plot" not in cell["classes"] and not any(cell.findall(HideCodeCellNode)):
+            continue
+        figures = [name for node in cell.findall(nodes.figure) for name in node["ids"] if name in numbers]
+        words = " and ".join(".".join(map(str, numbers[name])) for name in figures)
+        first = cell.astext().lstrip().split("\n")[0]
+        prompt = f"Code: {first[2:]}" if first.startswith("# ") else "Code"
+        prompt = f"Code of figure {words}" if figures else prompt
+        folds = list(cell.findall(HideCodeCellNode))
+        if not folds and (source := element(cell, "cell_code_source")):
+            fold = HideCodeCellNode(classes=["above-input"])
+            cell.replace(source, fold)
+            fold += source
+            folds = [fold]
+        for fold in folds:
+            fold["prompt_show"] = fold["prompt_hide"] = prompt
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
-    """Do all of it when a page is about to be written."""
-    app.connect("html-page-context", work_without_storage)
-    app.connect("html-page-context", repair_roles)
-    app.connect("html-page-context", break_lines)
-    app.connect("doctree-resolved", fold_checks)
-    app.connect("doctree-resolved", link_pictures)
+def fold_further(document: nodes.document) -> None:
+    """Each unit of the section *Further* behind its title."""
+    for section in document.findall(nodes.section):
+        if section.children and section[0].astext() != "Further":
+            continue
+        for unit in [node for node in section.children if isinstance(node, nodes.section)]:
+            title, *content = unit.children
+            unit.children = []
+            # The title stays a heading: contents and links lead to it, and scripts open what they lead to.
+            start = nodes.raw("", '<details class="dgm-fold dgm-further"><summary>', format="html")
+            middle, end = (nodes.raw("", text, format="html") for text in ("</summary>", "</details>"))
+            unit.extend([start, title, middle, *content, end])
+
+
+def fold(app: Sphinx, document: nodes.document, docname: str) -> None:
+    """All of it, on the page of a lecture."""
+    if not docname.startswith("notebooks/"):
+        return
+    name_plots(app, document, docname)
+    fold_checks(document)
+    fold_setup(document)
+    fold_further(document)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Do it when the figures have their numbers."""
+    app.connect("doctree-resolved", fold)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

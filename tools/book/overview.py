@@ -1,13 +1,11 @@
 """Sphinx extension: what the book says about itself, made from its own files.
 
 Directives: `{family}`, the tree of models as a picture whose boxes are links; `{lectures}`, what each is for and how
-long it takes; `{times}`, where and how long each ran; `{symbols}`, which lecture uses a symbol.  And each lecture opens
-with the time it took when the page was built.
+long it takes; `{times}`, where and how long each ran; `{symbols}`, which lecture uses a symbol.
 """
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
@@ -22,6 +20,7 @@ from sphinx.util.nodes import nested_parse_with_titles
 
 from tools.book.family_tree import family_svg, overview
 from tools.book.results import results_files
+from tools.reading import place
 from tools.repo import ROOT, lectures, title
 
 
@@ -39,37 +38,35 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f}\u00a0s" if seconds < 100 else f"{seconds / 60:.0f}\u00a0min"
 
 
-def reading_time(lecture: str) -> str:
-    """What the header of a lecture says of the time it takes to read."""
-    text = (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8")
-    if not (found := re.search(r"^- \*\*Time:\*\* (?:a page to read in )?([^;]+?)(?: to read.*)?;", text, re.M)):
-        raise ValueError(f"{lecture}: expected a line '- **Time:** ... to read' in its header, found none")
-    return found[1]
-
-
 def lectures_markdown(profile: str) -> list[str]:
     """A table of all lectures: what each is for, how long it takes to read and to run."""
     content, lines = overview(), ["| lecture | what for | to read | ran in |", "|:--|:--|:--|--:|"]
     for name in lectures():
         ran = duration(seconds_of(name, profile).get("seconds"))
         link = f"[{title(name)}](/notebooks/{name}.ipynb)"
-        lines.append(f"| {link} | {content['lectures'][name]['for']} | {reading_time(name)} | {ran} |")
+        lines.append(f"| {link} | {content['lectures'][name]['for']} | {place(name, 'minutes')} | {ran} |")
     return lines
 
 
 def times_markdown(profile: str) -> list[str]:
-    """A table of execution times: this build, with its machine, and the recorded runs of `full`, with theirs."""
+    """A table of what lectures ask for: of the reader, of this build's machine, of the recorded runs of `full`."""
     here = {name: seconds_of(name, profile) for name in lectures()}
     machines = ", ".join(sorted({report["device"] for report in here.values() if report})) or "nothing has run yet"
-    lines = [f"This build: {machines}.", "", f"| lecture | {profile} | full | full on |", "|:--|--:|--:|:--|"]
+    lines = [
+        f"This build: {machines}.",
+        "",
+        f"| lecture | to read | words | lines of code | {profile} | full | full on |",
+    ]
+    lines.append("|:--|--:|--:|--:|--:|--:|:--|")
     for name, report in here.items():
         full = seconds_of(name, "full")
         more = "more than " * full.get("resumed", False)  # the seconds are those after the interruption
         there = more + duration(full.get("seconds"))
-        cells = (duration(report.get("seconds")), there, full.get("device", "not recorded"))
+        asked = [place(name, what) for what in ("minutes", "words", "code_lines")]
+        cells = (*asked, duration(report.get("seconds")), there, full.get("device", "not recorded"))
         lines.append(f"| [{title(name)}](/notebooks/{name}.ipynb) | " + " | ".join(cells) + " |")
     total = sum(report.get("seconds", 0) for report in here.values())
-    return [*lines, f"| all, one after the other | {duration(total)} | | |"]
+    return [*lines, f"| all, one after the other | | | | {duration(total)} | | |"]
 
 
 def symbols_markdown() -> list[str]:
@@ -139,20 +136,8 @@ class Symbols(_Table):
     lines = staticmethod(lambda profile: symbols_markdown())
 
 
-def say_time(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Write under the heading of a lecture how long it ran when this page was built."""
-    lecture = pagename.removeprefix("notebooks/")
-    if lecture == pagename or "body" not in context:
-        return
-    if report := seconds_of(lecture, os.environ.get("DGM_PROFILE", "quick")):
-        where = f"{report['device']}, profile {report['profile']}"
-        words = f"Ran in {duration(report['seconds'])} when this page was built: {where}."
-        context["body"] = context["body"].replace("</h1>", f'</h1>\n<p class="dgm-ran">{html.escape(words)}</p>', 1)
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register directives and hook."""
     for name, directive in (("family", Family), ("lectures", Lectures), ("times", Times), ("symbols", Symbols)):
         app.add_directive(name, directive)
-    app.connect("html-page-context", say_time)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,6 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
+from tools import claims
 from tools.edited import is_edited, put_aside
 from tools.export.citations import Citations
 from tools.export.labels import Target, figure_of, targets
@@ -24,7 +25,8 @@ from tools.export.plain_markdown import ROLE, Translator, left_over, picture_add
 from tools.repo import ROOT, colab_address, lectures, page_address, repository, tag
 from tools.sync import give_ids
 
-FOLDED = {"hide-input", "hide-cell"}
+DRAWN = {"hide-input", "hide-cell", "plot"}
+SETUP = {"bootstrap", "imports", "parameters"}
 NOTES = """# Clean notebooks of [this repository](https://github.com/{address})
 
 Generated from {tag} for Colab: do not edit.
@@ -65,8 +67,14 @@ def code(cell: NotebookNode, translator: Translator) -> list[NotebookNode]:
         cell.source = at_tag(cell.source)
     if translator.solution:
         fold(cell, f"Solution of {translator.solution.words}")
-    elif tags & FOLDED:
-        fold(cell, f"Code of {translator.targets[name].words}" if name else "Code")
+    elif tags & DRAWN:
+        first = cell.source.split("\n", 1)[0]
+        words = f"Code: {first[2:]}" if first.startswith("# ") else "Code"
+        fold(cell, f"Code of {translator.targets[name].words}" if name else words)
+    elif "check" in tags:
+        fold(cell, claims.title(cell.source))
+    elif tags & SETUP:
+        fold(cell, "Set-up")
     for key in ("mystnb", "lines_to_next_cell"):
         cell.metadata.pop(key, None)
     if not figure:

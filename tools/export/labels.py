@@ -93,17 +93,23 @@ def declared(text: str) -> Iterator[tuple[str, str | None, str]]:
             yield from declared(found.body)
 
 
-def cells_of(page: Path) -> list[Any]:
-    """The cells of a lecture, or a page of prose as one Markdown cell."""
-    if page.suffix == ".py":
-        return jupytext.read(page, fmt="py:percent").cells
-    return [new_markdown_cell(page.read_text(encoding="utf-8"))]
-
-
 def figure_of(cell: Any) -> dict[str, str] | None:
     """Caption and name of the figure that a code cell draws, if it draws one."""
     figure = cell.metadata.get("mystnb", {}).get("figure", {})
     return figure if cell.cell_type == "code" and figure.get("caption") else None
+
+
+@cache  # by content: a deck and an export need the labels of all lectures
+def things(text: str, *, is_script: bool) -> tuple[tuple[str, str | None, str], ...]:
+    """Kind, label and title of everything with a number in the text of a lecture, or of a page of prose."""
+    cells = jupytext.reads(text, fmt="py:percent").cells if is_script else [new_markdown_cell(text)]
+    found: list[tuple[str, str | None, str]] = []
+    for cell in cells:
+        if figure := figure_of(cell):
+            found.append(("figure", figure.get("name"), figure["caption"]))
+        elif cell.cell_type == "markdown":
+            found += declared(cell.source)
+    return tuple(found)
 
 
 def pages(root: Path = ROOT) -> list[str]:
@@ -131,16 +137,13 @@ def targets(root: Path = ROOT) -> dict[str, Target]:
     found, counts = {}, Counter()
     for page in pages(root):
         script = (root / page).with_suffix(".py")
-        for cell in cells_of(script if script.is_file() else script.with_suffix(".md")):
-            things = list(declared(cell.source)) if cell.cell_type == "markdown" else []
-            if figure := figure_of(cell):
-                things = [("figure", figure.get("name"), figure["caption"])]
-            for kind, label, title in things:
-                counts[kind] += 1
-                if label in found:
-                    raise ValueError(f"the label {label} stands in {found[label].page} and in {page}")
-                if label:
-                    found[label] = Target(kind, counts[kind], page, title)
+        path = script if script.is_file() else script.with_suffix(".md")
+        for kind, label, title in things(path.read_text(encoding="utf-8"), is_script=path.suffix == ".py"):
+            counts[kind] += 1
+            if label in found:
+                raise ValueError(f"the label {label} stands in {found[label].page} and in {page}")
+            if label:
+                found[label] = Target(kind, counts[kind], page, title)
     return found
 
 

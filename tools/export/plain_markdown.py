@@ -171,6 +171,8 @@ class Translator:
             return folded(found.argument, self.text(found.body))
         if found.name == "figure":
             return self._figure(found)
+        if found.name == "opening":
+            return f"{self.text(found.body)} (Made below: {self._target(found.argument, 'figure').words}.)"
         raise ValueError(f"the directive {{{found.name}}} has no translation")
 
     def _figure(self, found: Directive) -> str:

@@ -2,7 +2,8 @@
 
 python -m tools.runs.times --setup 150 --book 1100 --test 600    seconds, as measured on a quiet machine
 
-The times of the lectures are those of the last builds in `_build` and of the committed runs of `full`.
+The times of the lectures are those of the last builds in `_build` and of the committed runs of `full`; how long their
+pages take to read is counted on those of the last quick book.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tools.reading import measures
 from tools.repo import ROOT, lectures
 
 PROFILES = ("smoke", "quick")
@@ -33,6 +35,12 @@ def seconds_of_lectures(names: list[str], root: Path = ROOT) -> dict[str, dict[s
     return found
 
 
+def minutes_to_read(names: list[str], root: Path = ROOT) -> dict[str, dict[str, int]]:
+    """Minutes that each page of the last quick book takes to read."""
+    found = measures(root / "_build" / "quick" / "html", names)
+    return {name: {"minutes": measured.minutes} for name, measured in found.items()}
+
+
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """`old` with what is known anew."""
     names = {name: old.get("lectures", {}).get(name, {}) | times for name, times in new["lectures"].items()}
@@ -50,7 +58,10 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     given = {step: round(getattr(options, step)) for step in STEPS if getattr(options, step) is not None}
     path = root / "results" / "times.json"
     old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    new = {"machine": options.machine, "targets": given, "lectures": seconds_of_lectures(lectures(root), root)}
+    names = lectures(root)
+    seconds, minutes = seconds_of_lectures(names, root), minutes_to_read(names, root)
+    times = {name: seconds[name] | minutes.get(name, {}) for name in names}
+    new = {"machine": options.machine, "targets": given, "lectures": times}
     content = merged(old, new)
     if missing := set(STEPS) - set(content["targets"]):
         raise SystemExit(f"results/times.json: expected the times of {', '.join(STEPS)}, missing: {', '.join(missing)}")

@@ -159,7 +159,76 @@ def accessibility(page) -> list[str]:
     return page.evaluate(_AXE)
 
 
+_CUT_CODE = """() => [...document.querySelectorAll('main .cell_input pre')]
+  .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1)
+  .map(e => `${e.scrollWidth - e.clientWidth} px of code are out of sight: ${e.innerText.slice(0, 60)}`)"""
+
+
+def cut_code(page) -> list[str]:
+    """Listings with lines that are wider than their box."""
+    return page.evaluate(_CUT_CODE)
+
+
+_FOLDS = """() => [...document.querySelectorAll('main details')].flatMap(fold => {
+  const line = fold.querySelector(':scope > summary');
+  if (!line) return ['a fold without a summary: ' + fold.textContent.trim().slice(0, 60)];
+  const words = line.textContent.trim();  // what stands in a closed fold has no innerText
+  return !words || /^(show|hide) code/i.test(words) ? ['a fold that does not say what it holds: ' + words] : [];
+})"""
+
+
+def silent_folds(page) -> list[str]:
+    """Folds that a keyboard can't open, or that say nothing of what they hold."""
+    return page.evaluate(_FOLDS)
+
+
+_LOUD = """() => [...document.querySelectorAll('main .cell.tag_check .cell_input, main .tag_imports .cell_input')]
+  .filter(e => !e.closest('.solution') && !e.closest('details'))
+  .map(e => 'code of a check or of the set-up stands open: ' + e.innerText.trim().slice(0, 60))"""
+
+
+def open_proofs(page) -> list[str]:
+    """Code of checks, and of the set-up, that is not folded."""
+    return page.evaluate(_LOUD)
+
+
+_TYPE = """() => {
+  const size = name => {
+    const e = document.querySelector(`main article ${name}`);
+    return e && parseFloat(getComputedStyle(e).fontSize);
+  };
+  const found = [], caption = document.querySelector('main figcaption .caption-text');
+  const [two, three, text] = ['h2', 'h3', 'p:not([class])'].map(size);
+  if (two && three && two < 1.2 * three) found.push(`h2 of ${two} px beside h3 of ${three} px`);
+  if (caption && Number(getComputedStyle(caption).fontWeight) < 400) found.push('captions in thin letters');
+  if (caption && parseFloat(getComputedStyle(caption).fontSize) >= text) found.push('captions as large as the text');
+  return found;
+}"""
+
+
+def lettering(page) -> list[str]:
+    """Headings of two levels that look alike, captions that are thin or as large as the text."""
+    return page.evaluate(_TYPE)
+
+
+_GAPS = """() => {
+  const seen = [...document.querySelectorAll('main article figure, main article .dgm-opening')]
+    .filter(e => e.offsetHeight && !e.closest('.solution')).map(e => e.getBoundingClientRect());
+  const article = document.querySelector('main article').getBoundingClientRect();
+  const stop = document.querySelector('main article #exercises')?.getBoundingClientRect().top ?? article.bottom;
+  const edges = [article.top, ...seen.map(box => box.bottom)], starts = [...seen.map(box => box.top), stop];
+  return {screens: article.height / innerHeight, first: (starts[0] - article.top) / innerHeight,
+          gap: Math.max(...edges.map((edge, i) => (Math.min(starts[i], stop) - edge) / innerHeight))};
+}"""
+
+
+def screens(page) -> dict[str, float]:
+    """Height of the page, place of its first picture, longest way without one before the exercises, in screens."""
+    return page.evaluate(_GAPS)
+
+
 _FILTERS = """() => [...document.querySelectorAll('main img')].flatMap(picture => {
+  if (picture.closest('.toggle-hidden')) return [];  // nobody sees it
   for (let e = picture; e; e = e.parentElement) {
     const style = getComputedStyle(e);
     if (style.filter !== 'none' || style.mixBlendMode !== 'normal' || Number(style.opacity) < 1)

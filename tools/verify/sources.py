@@ -13,10 +13,10 @@ import jupytext
 import yaml
 
 from tools.code import dump, without_words
-from tools.repo import ROOT, lectures, tracked
-from tools.sync import out_of_step
+from tools.repo import ROOT, edited, lectures, tracked
+from tools.sync import notebook_text, out_of_step
 
-TAGS = {"parameters", "bootstrap", "imports", "check", "plot", "exercise", "solution"}
+TAGS = {"parameters", "bootstrap", "imports", "check", "plot", "exercise", "solution", "method", "record"}
 BOOK_TAGS = {"hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell", "full-width"}
 MAX_CELL_LINES = 40
 
@@ -41,6 +41,11 @@ def _cells_of_text(text: str, suffix: str) -> list[tuple[str, str, dict[str, Any
     ]
 
 
+def _as_in_jupyter(path: Path) -> list[tuple[str, str, dict[str, Any]]]:
+    """The cells of a `.py` as its notebook has them."""
+    return _cells_of_text(notebook_text(path.read_text(encoding="utf-8")), ".ipynb")
+
+
 def outputs_in_notebooks(root: Path = ROOT) -> list[str]:
     """Committed notebooks hold no outputs and no execution counts."""
     found = []
@@ -63,7 +68,7 @@ def pairs_out_of_step(root: Path = ROOT) -> list[str]:
     for path in scripts(root):
         if path.stem not in notebooks:
             found.append(f"{path.name} has no .ipynb: run `make sync`")
-        elif _cells(path) != _cells(path.with_suffix(".ipynb")):
+        elif _as_in_jupyter(path) != _cells(path.with_suffix(".ipynb")):
             found.append(f"{path.stem}: .py and .ipynb differ: run `make sync`")
     return found
 
@@ -218,9 +223,8 @@ def claims_of_seeds(root: Path = ROOT) -> list[str]:
 
     A lecture is edited when `book/lectures.yml` says `edited: true` of it.
     """
-    entries = yaml.safe_load((root / "book" / "lectures.yml").read_text(encoding="utf-8"))["lectures"]
     found = []
-    for name in (name for name, entry in entries.items() if entry.get("edited")):
+    for name in edited(root):
         path = root / "results" / "seeds" / f"{name}.json"
         seeds = json.loads(path.read_text(encoding="utf-8"))["seeds"] if path.is_file() else []
         texts = [source for kind, source, _ in _cells(root / "notebooks" / f"{name}.py") if kind == "markdown"]

@@ -3,7 +3,8 @@ async ({page, inside, address}) => {
   const article = document.querySelector("article") || document.body;
   document.querySelectorAll("details").forEach(fold => {
     const drawing = fold.closest(".tag_hide-input, .tag_hide-cell");  // code that only draws stays folded away
-    if (!drawing || fold.closest(".solution")) fold.open = true;
+    const line = fold.matches(".dgm-check, .dgm-setup");  // what was checked is one line on paper, too
+    if (!(drawing || line) || fold.closest(".solution")) fold.open = true;
   });
   document.querySelectorAll(".toggle-hidden").forEach(fold => fold.classList.remove("toggle-hidden"));
   document.querySelectorAll(".dgm-film input").forEach(bar => { bar.value = bar.max; bar.oninput(); });

@@ -8,13 +8,15 @@ is in the speaker's notes.  Code that only checks, draws or installs is left out
 from __future__ import annotations
 
 import re
-import textwrap
 from dataclasses import dataclass, field
 from html import escape
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from dgm.checks import claim
+
+from tools.claims import MARK, in_short
 from tools.export.citations import Citations
 from tools.export.colab import cited
 from tools.export.labels import Directive, figure_of, targets
@@ -25,7 +27,6 @@ ROOM = 590  # pixels below the heading; slides.js makes smaller what was guessed
 FRAME = re.compile(r"run = dgm\.start|run\.finish")  # the first and the last cell of every lecture
 CLAIM = re.compile(r"\*\*[^*]{25,}\*\*")
 SOLUTION = re.compile(r"(#### Solution of [^\n]*\n*)?(<details>\n<summary>Solution of .*?</details>)?", re.DOTALL)
-OK = re.compile(r"^(.*?): (?:.*: )?ok$", re.MULTILINE)
 
 
 class OnSlides(Translator):
@@ -208,10 +209,8 @@ def code(deck: Deck, cell: NotebookNode, translator: OnSlides) -> None:
     if tags & HIDDEN or translator.solution or FRAME.match(cell.source):
         return
     if "check" in tags:
-        names = OK.findall(printed)
-        if names:
-            line = f"{len(names)} check{'s' * (len(names) > 1)} passed: {'; '.join(names)}"
-            line = _literal(escape(textwrap.shorten(line, 170, placeholder=" ...")))
+        if names := [name for line in printed.splitlines() if (name := claim(line))]:
+            line = _literal(escape(f"{MARK} {in_short(names)}"))
             deck.slides[-1].cells.append(new_markdown_cell(f'<p class="dgm-checked">{line}</p>'))
             deck.slides[-1].height += 40
         return

@@ -102,8 +102,8 @@ def times_sentence(times: dict[str, Any]) -> str:
     """What the README says of waiting, from `results/times.json`."""
     steps = times["targets"]
     return (
-        f"Measured on {times['machine']}: `make setup` {in_minutes(steps['setup'])}, most of them for the download; "
-        f"then `make book` {in_minutes(steps['book'])}, and again after an edit only what has changed; `make test` "
+        f"Measured on {times['machine']}: `make setup` {in_minutes(steps['setup'])}, then `make book` "
+        f"{in_minutes(steps['book'])}, and after an edit only what it affects; `make test` "
         f"{in_minutes(steps['test'])}.\n"
     )
 

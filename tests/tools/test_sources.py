@@ -43,6 +43,8 @@ def copy(tmp_path):
         )
     for name in ("_config.yml", "_toc.yml", "README.md", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "results").mkdir()
+    shutil.copy(ROOT / "results" / "times.json", tmp_path / "results")  # README has the minutes to read
     return tmp_path
 
 

@@ -79,7 +79,7 @@ r"""
 
 MNIST {cite:p}`lecun1998` has 60,000 training and 10,000 test images of 28 x 28 grey pixels.
 We make each pixel 0 or 1 once, with its grey value as the probability of a 1, and keep that draw: the *static stochastic* version of MNIST.
-A likelihood depends on such choices, so we state them with every number.
+A likelihood depends on such choices.
 """
 
 
@@ -334,7 +334,7 @@ def gibbs(rbm, v, *, generator=None):
 # %% [markdown]
 r"""
 How long does that take?
-We watch a small magnet: every visible unit pulls every hidden unit with the same strength $J$, and biases of $-2J$ and $-3J$ see to it that flipping all ten units changes no energy.
+We watch a small magnet: every visible unit pulls every hidden unit with the same strength $J$, and biases of $-2J$ and $-3J$ make the energy the same when all ten units are flipped.
 For large $J$ nearly all probability sits on "all on" and "all off", half on each.
 """
 
@@ -351,7 +351,7 @@ def magnet(J):
 magnets = {J: magnet(J) for J in (0.3, 0.8, 1.5)}
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One Gibbs chain of the six visible units over 150 sweeps, from left to right, for three couplings J; black is on. The weak magnet forgets at once, the strong one stays where it is for a long time.", "name": "fig-rbm-mixing"}, "image": {"alt": "Three strips of six rows. For the weakest coupling black and white change from column to column. For the middle one there are stretches that are mostly black or mostly white. For the strongest nearly all columns of a long stretch are equal."}}
-fig, axes = plt.subplots(3, 1, figsize=(7.0, 2.6), sharex=True)
+fig, axes = plt.subplots(3, 1, figsize=(7.0, 2.4), sharex=True)
 for ax, (J, rbm) in zip(axes, magnets.items(), strict=True):
     chain = torch.cat(list(islice(gibbs(rbm, V[:1]), 150)))
     ax.imshow(chain.T, aspect="auto")
@@ -537,7 +537,7 @@ for sweeps in (1, 2):
     checks.at_most(name, worst_pair(v, V, exact), 5)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Bias of CD-k as a fraction of the gradient, exact, for three couplings J. Dashed: the k-th power of the second eigenvalue, through the fifth point.", "name": "fig-rbm-bias"}, "image": {"alt": "Three rows of points on a logarithmic axis against k from one to twenty, falling along dashed straight lines, steeply for weak and hardly at all for strong couplings."}}
-fig, ax = plt.subplots()
+fig, ax = plt.subplots(figsize=(7.0, 2.8))
 for (J, bias), colour in zip(biases.items(), plotting.COLOURS, strict=False):
     lambda_2 = transition_matrix(magnets[J])[1][1].item()
     line = [bias[4] * lambda_2 ** (k - 5) for k in ks]
@@ -561,8 +561,8 @@ That is guaranteed only when its samples come from the model exactly.
 ```
 
 The bias of CD-k decays as $\lambda_2^k$, at the pace at which the chain forgets.
-With weak couplings, here $J = 0.3$, CD-1 errs by some ten per cent, and CD-10 negligibly.
-With strong ones, $J = 1.5$, ten sweeps help little: the error stays above half of the gradient.
+At $J = 0.3$ CD-1 errs by some ten per cent, and CD-10 negligibly.
+At $J = 1.5$ ten sweeps help little: the error stays above half of the gradient.
 """
 
 # %% tags=["check"]
@@ -598,7 +598,7 @@ r"""
 The step size falls linearly to zero, so that at the end the persistent chains can keep up with the parameters.
 
 The loop has one more line.
-MNIST is mostly black, $v_i = 0$; with black and white exchanged the same machine exists with other parameters, and yet the plain gradient would learn it much more slowly.
+MNIST is mostly black, $v_i = 0$, and with black and white exchanged the plain gradient would learn much more slowly.
 The cure is to take the step in *centred* units, $v - \mu_v$ and $h - \mu_h$: the enhanced gradient of {cite:t}`cho2011` and the centring of {cite:t}`montavon2012` are two forms of it, ours is that of {cite:t}`melchior2016`.
 Any offsets are valid; good ones are the means on the data (`train` takes the mean of $h$ anew each epoch, on 1,000 images).
 Back in $W$, $b$, $c$ this is the plain gradient with two corrections of rank one:
@@ -762,7 +762,7 @@ small_log_likelihood = run.record(
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Exact log-likelihood of the test images after each epoch, 16 hidden units, three sweeps a step, rate 0.06 to 0. Dashed: the published value after 50 epochs of PCD-1 at a constant rate of 0.01.", "name": "fig-rbm-exact"}, "image": {"alt": "A curve that rises steeply from below minus two hundred nats in the first two epochs, crosses the dashed line at minus 142.56, and flattens a few nats above it."}}
-fig, ax = plt.subplots()
+fig, ax = plt.subplots(figsize=(7.0, 2.4))
 ax.plot(small_curve, "o-")
 if run.on_mnist:
     plotting.reference_line(
@@ -977,7 +977,7 @@ pcd, pcd_particles, pcd_history = train_and_watch("PCD-1", persistent=True)
 cd, cd_samples, cd_history = train_and_watch("CD-1", persistent=False)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The same machine trained by PCD-1 and by CD-1. Left: what programs print. Right: what one wants to know, by a short AIS.", "name": "fig-rbm-monitors"}, "image": {"alt": "Two panels over epochs with one curve for PCD-1 and one for CD-1. On the left the reconstruction errors fall together. On the right the log-likelihood of PCD-1 rises far above that of CD-1."}}
-fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.0))
+fig, axes = plt.subplots(1, 2, figsize=(7.4, 2.5))
 for i, (ax, name) in enumerate(
     zip(
         axes,
@@ -1125,7 +1125,7 @@ Each hidden unit has learned to look for something: its weights are a picture.
 """
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Weights of the first 24 hidden units after PCD training, one colour scale for all: ink on red raises and ink on blue lowers the probability that the unit is on. Look for edges, gaps and ends of strokes.", "name": "fig-rbm-filters"}, "image": {"alt": "A grid of twenty-four small pictures with red and blue spots and short strokes, most of them local and with both colours side by side, on pale and noisy ground."}}
-_ = plotting.image_grid(pcd.W.T[:24].cpu(), columns=8, symmetric=True)
+_ = plotting.image_grid(pcd.W.T[:24].cpu(), columns=12, symmetric=True)
 
 # %% [markdown]
 r"""
@@ -1153,7 +1153,7 @@ milestones = sorted({1, 10, P.gibbs_steps})
 pcd_frames, cd_frames = fantasies(pcd, 12, milestones), fantasies(cd, 12, milestones)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Chains from noise after 1, 10 and many sweeps (left to right). Top: the machine trained by PCD. Bottom: the one trained by CD-1, which fails.", "name": "fig-rbm-fantasies"}, "image": {"alt": "Two rows of three grids of twelve images. After one and ten sweeps both machines show thick broken strokes. After many sweeps the top row, PCD, shows mostly readable digits, some kinds more often than others; the bottom row, CD-1, has lost most of its ink."}}
-fig, axes = plt.subplots(2, 3, figsize=(7.4, 4.2))
+fig, axes = plt.subplots(2, 3, figsize=(7.4, 3.7))
 for row, (label, frames) in zip(
     axes, (("PCD-1", pcd_frames), ("CD-1", cd_frames)), strict=True
 ):
@@ -1209,8 +1209,7 @@ r"""
 r"""
 ## Exercises
 
-Each exercise has a cell to fill in and a check that answers "not yet", "right", or says what is wrong.
-The solutions are folded away; they run with the book and pass the same checks.
+Each has a cell to fill in, a check that answers "not yet", "right", or says what is wrong, and a folded solution.
 
 ```{exercise-start} The lower half of a digit (easy)
 :label: ex-rbm-complete

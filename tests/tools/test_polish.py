@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from docutils import nodes
 
-from tools.book.polish import break_lines, inline_drawings, repair_roles
+from tools.book.polish import break_lines, inline_drawings, mark_bookkeeping, repair_roles
 
 DRAWING = (
     '<svg xmlns="http://www.w3.org/2000/svg"><defs><marker id="tip"/></defs><rect fill="var(--dgm-paper, #fff)"/>'
@@ -55,4 +55,22 @@ def test_a_bibliography_is_no_list_without_items():
     repair_roles(None, "page", "page.html", context, None)
     assert context["body"] == body.replace('role="list" ', "") + '<div role="list">B</div>'
     repair_roles(None, "search", "search.html", context := {}, None)
+    assert context == {}
+
+
+def test_what_a_run_says_of_itself_is_marked():
+    def output(text):
+        return (
+            '<div class="output stream highlight-myst-ansi notranslate"><div class="highlight"><pre><span></span>'
+            f"{text}\n</pre></div>\n</div>"
+        )
+
+    own = "recorded a_number = -93.29 +/- 0.54 nats (published -86.34)\nPCD-1, epochs: 1,000 steps, 51 s"
+    answer, mixed = "AIS misses 0.7 nats", "exact 1.2\nrecorded error = 3 nats"
+    context = {"body": output(own) + output(answer) + output(mixed)}
+    mark_bookkeeping(None, "page", "page.html", context, None)
+    marked = output(own).replace("output stream", "output dgm-bookkeeping stream")
+    kept = "exact 1.2\n" + '<span class="dgm-bookkeeping">recorded error = 3 nats\n</span></pre>'
+    assert context["body"] == marked + output(answer) + output(mixed).replace(mixed + "\n</pre>", kept)
+    mark_bookkeeping(None, "search", "search.html", context := {}, None)
     assert context == {}

@@ -10,10 +10,14 @@ import yaml
 from tools.repo import ROOT, lectures
 
 # Of the tree, in units of the drawing.
-BOX, HEIGHT, GAP, TOP, COLUMN = 128, 30, 40, 124, 140
+BOX, HEIGHT, GAP, COLUMN = 128, 30, 40, 140
 CENTRES = (COLUMN * 0.5, COLUMN * 1.5, COLUMN * 2.5)
-WIDTH = 3 * COLUMN
-LABEL = "Family tree: energies, latent variables and adversaries stand side by side, and lead to scores and diffusion"
+WIDTH, MIDDLE = 3 * COLUMN, 1.5 * COLUMN
+FIRST, LAST = 0, 4  # the families that stand alone, above and below the three columns
+LABEL = (
+    "Family tree: densities in closed form come first; energies, latent variables and adversaries stand side by side, "
+    "and lead to scores and diffusion"
+)
 
 
 def overview() -> dict[str, Any]:
@@ -28,15 +32,26 @@ def overview() -> dict[str, Any]:
     return content
 
 
+def _members(content: dict[str, Any], family: int) -> list[str]:
+    return [name for name, entry in content["lectures"].items() if entry["family"] == family]
+
+
 def places(content: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Centre of the box of each lecture: three families stand side by side, the fourth below them."""
-    families: list[list[str]] = [[], [], [], []]
-    for name, entry in content["lectures"].items():
-        families[entry["family"]].append(name)
-    found = {name: (CENTRES[c], TOP + GAP * i) for c in (0, 1, 2) for i, name in enumerate(families[c])}
-    low = TOP + GAP * max(len(names) for names in families[:3]) + 92
+    """Centre of the box of each lecture: a family in rows of three, three side by side, and one below them."""
+    found, low = {}, 124.0
+    first = _members(content, FIRST)
+    for start in range(0, len(first), 3):
+        row = first[start : start + 3]
+        for i, name in enumerate(row):
+            found[name] = (MIDDLE + COLUMN * (i - (len(row) - 1) / 2), low)
+        low += GAP
+    low += 78 if first else 0
+    columns = [_members(content, family) for family in range(FIRST + 1, LAST)]
+    for centre, names in zip(CENTRES, columns, strict=True):
+        found.update({name: (centre, low + GAP * i) for i, name in enumerate(names)})
+    low += GAP * max(len(names) for names in columns) + 92
     below = ((0, 0), (1, 0), (1, 1), (2, 0))  # the derivation above the model that is made of it
-    for name, (column, row) in zip(families[3], below, strict=True):
+    for name, (column, row) in zip(_members(content, LAST), below, strict=True):
         found[name] = (CENTRES[column], low + (GAP + 10) * row)
     return found
 
@@ -54,19 +69,34 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
     )
 
 
+def _first(content: dict[str, Any], at: dict[str, tuple[float, float]]) -> tuple[list[str], float]:
+    """Name of the first family under the root, and the height from which the arrows to the columns start."""
+    first = _members(content, FIRST)
+    if not first:
+        return [], 28
+    family = content["families"][FIRST]
+    parts = [_arrow((MIDDLE, 28), (MIDDLE, 56)), _text(MIDDLE, 74, family["name"], "name")]
+    parts.append(_text(MIDDLE, 92, family["formula"], "formula"))
+    return parts, max(at[name][1] for name in first) + HEIGHT / 2 + 2
+
+
 def family_svg(content: dict[str, Any], address: str) -> str:
     """The tree as SVG, narrow enough for a phone; `address` has braces where the name of the lecture goes."""
-    at, half, middle = places(content), HEIGHT / 2, WIDTH / 2
-    *above, last = content["families"]
-    names = [name for name, entry in content["lectures"].items() if entry["family"] == len(above)]
+    at, half = places(content), HEIGHT / 2
+    last, names = content["families"][LAST], _members(content, LAST)
     low = at[names[0]][1] - half - 46  # baseline of the last family's name
-    parts = [_text(middle, 18, "data, from an unknown density p(x)", "root")]
-    for c, family in enumerate(above):
-        x, bottom = CENTRES[c], max(y for column, y in at.values() if column == CENTRES[c] and y < low) + half
-        parts += [_arrow((middle, 28), (x, 56)), _text(x, 74, family["name"], "name")]
-        parts += [_text(x, 92, family["formula"], "formula"), _arrow((x, bottom + 2), (x, low - 18))]
-        parts.append(_text(x + 8, low - 34, family["leads"], "words"))
-    parts += [_text(middle, low, last["name"], "name"), _text(middle, low + 18, last["formula"], "formula")]
+    first, start = _first(content, at)
+    parts = [_text(MIDDLE, 18, "data, from an unknown density p(x)", "root"), *first]
+    for centre, index in zip(CENTRES, range(FIRST + 1, LAST), strict=True):
+        family, column = content["families"][index], _members(content, index)
+        bottom = at[column[-1]][1] + half
+        parts += [_arrow((MIDDLE, start), (centre, start + 28)), _text(centre, start + 46, family["name"], "name")]
+        parts.append(_text(centre, start + 64, family["formula"], "formula"))
+        parts += [
+            _arrow((centre, bottom + 2), (centre, low - 18)),
+            _text(centre + 6, low - 34, family["leads"], "words"),
+        ]
+    parts += [_text(MIDDLE, low, last["name"], "name"), _text(MIDDLE, low + 18, last["formula"], "formula")]
     parts += [_arrow((at[name][0], low + 24), (at[name][0], at[name][1] - half)) for name in (*names[:2], names[3])]
     parts.append(_arrow((at[names[1]][0], at[names[1]][1] + half + 2), (at[names[2]][0], at[names[2]][1] - half)))
     for name, (x, y) in at.items():

@@ -57,6 +57,30 @@ def break_lines(app: Sphinx, pagename: str, templatename: str, context: dict[str
     context["body"] = CELL.sub(breakable, body)
 
 
+PRINTED = re.compile(
+    r'(<div class="output )([^"]*"><div class="highlight"><pre>(?:<span></span>)?)([^<]*)(</pre></div>\s*</div>)'
+)
+BOOKKEEPING = re.compile(
+    r"recorded \w+ = .*|.*: [\d,]+ steps?(?:, [\d,]+ of them before)?, [\d,]+ s|\w+: \d+ numbers recorded.*"
+)
+
+
+def mark_bookkeeping(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Mark what the run says of itself, numbers recorded and seconds of a training: the track *Read* leaves it out."""
+
+    def marked(output: re.Match[str]) -> str:
+        lines = output[3].splitlines()
+        own = [bool(BOOKKEEPING.fullmatch(line)) for line in lines]
+        if all(own):
+            return f"{output[1]}dgm-bookkeeping {output[2]}{output[3]}{output[4]}"
+        pairs = zip(lines, own, strict=True)
+        text = "".join(f'<span class="dgm-bookkeeping">{line}\n</span>' if its else f"{line}\n" for line, its in pairs)
+        return output[1] + output[2] + text + output[4]
+
+    if "body" in context:
+        context["body"] = PRINTED.sub(marked, context["body"])
+
+
 def repair_roles(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Docutils calls a bibliography a list, and none of its entries an item: a screen reader announces it as empty."""
     if "body" in context:
@@ -88,6 +112,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", work_without_storage)
     app.connect("html-page-context", repair_roles)
     app.connect("html-page-context", break_lines)
+    app.connect("html-page-context", mark_bookkeeping)
     app.connect("doctree-resolved", inline_drawings)
     app.connect("doctree-resolved", link_pictures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -978,26 +978,20 @@ cd, cd_samples, cd_history = train_and_watch("CD-1", persistent=False)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The same machine trained by PCD-1 and by CD-1. Left: what programs print. Right: what one wants to know, by a short AIS.", "name": "fig-rbm-monitors"}, "image": {"alt": "Two panels over epochs with one curve for PCD-1 and one for CD-1. On the left the reconstruction errors fall together. On the right the log-likelihood of PCD-1 rises far above that of CD-1."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 2.5))
-for i, (ax, name) in enumerate(
-    zip(
-        axes,
-        ("reconstruction error (pixels)", "test log-likelihood (nats)"),
-        strict=True,
-    )
-):
+names = ("reconstruction error (pixels)", "test log-likelihood (nats)")
+for i, (ax, name) in enumerate(zip(axes, names, strict=True)):
     for label, history in (("PCD-1", pcd_history), ("CD-1", cd_history)):
         values = [row[i] for row in history.values()]
         (line,) = ax.plot(list(history), values, "o-")
-        offset = (4, 8 if label == "CD-1" and i == 0 else -12)
         ax.annotate(
             label,
             (P.epochs, values[-1]),
-            offset,
+            (6, 0),
             color=line.get_color(),
             textcoords="offset points",
-            ha="right",
+            va="center",
         )
-    ax.set(xlabel="epoch", ylabel=name)
+    ax.set(xlabel="epoch", ylabel=name, xlim=(0, 1.2 * P.epochs))
 
 # %% [markdown]
 r"""

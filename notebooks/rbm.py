@@ -623,7 +623,7 @@ def centre(gradient, v_offset, h_offset):
     return grad_W, grad_b - grad_W @ h_offset, grad_c - v_offset @ grad_W
 
 
-# %% tags=["twin:dgm.models.rbm.train", "method"]
+# %% tags=["twin:dgm.models.rbm.train"]
 def train(
     rbm,
     x,

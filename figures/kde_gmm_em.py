@@ -1,27 +1,24 @@
 """Draw one step of EM as three bars: `python figures/kde_gmm_em.py` writes kde_gmm_em.svg."""
 
-from drawing import INK, MODEL, MUTED, NOISE, arrow, svg, text, write
+from drawing import INK, MODEL, MUTED, NOISE, PAPER, arrow, svg, text, write
 
 FLOOR, WIDTH = 250, 92
 
 
 def bar(x: float, bound: float, log_p: float, name: str) -> list[str]:
     """A bar of height `log_p`, filled up to `bound`."""
+    top, where = FLOOR - log_p, f'x="{x:g}" width="{WIDTH}"'
     parts = [
-        f'<rect x="{x:g}" y="{FLOOR - bound:g}" width="{WIDTH}" height="{bound:g}" fill="{MODEL}"/>',
-        f'<rect x="{x:g}" y="{FLOOR - log_p:g}" width="{WIDTH}" height="{log_p - bound:g}" fill="{NOISE}" '
-        'fill-opacity="0.45"/>',
-        f'<line x1="{x - 14:g}" y1="{FLOOR - log_p:g}" x2="{x + WIDTH + 14:g}" y2="{FLOOR - log_p:g}" '
-        f'stroke="{INK}" stroke-width="2.5"/>',
+        f'<rect {where} y="{FLOOR - bound:g}" height="{bound:g}" fill="{MODEL}"/>',
+        f'<rect {where} y="{top:g}" height="{log_p - bound:g}" fill="{NOISE}" fill-opacity="0.45"/>',
+        f'<path d="M{x - 14:g} {top:g} h{WIDTH + 28}" stroke="{INK}" stroke-width="2.5"/>',
         text(x + WIDTH / 2, FLOOR + 26, name, size=17),
         text(x + WIDTH / 2, FLOOR - log_p - 9, "log p(x)", size=16),
     ]
     if log_p - bound > 16:
         parts.append(text(x + WIDTH / 2, FLOOR - (bound + log_p) / 2 + 6, "KL", size=16))
-    parts.append(
-        f'<rect x="{x + 18:g}" y="{FLOOR - 46:g}" width="{WIDTH - 36}" height="28" rx="5" '
-        'fill="var(--dgm-paper, #fff)"/>' + text(x + WIDTH / 2, FLOOR - 26, "ELBO", size=16)
-    )
+    box = f'x="{x + 18:g}" y="{FLOOR - 46:g}" width="{WIDTH - 36}" height="28"'
+    parts += [f'<rect {box} rx="5" fill="{PAPER}"/>', text(x + WIDTH / 2, FLOOR - 26, "ELBO", size=16)]
     return parts
 
 

@@ -511,6 +511,8 @@ for name in ("likelihood", "least squares"):
     )
     checks.at_most(f"guard: error of {name} / Silverman's", loss / silvermans, 0.8)
 
+
+# %% tags=["check"]
 from sklearn.neighbors import KernelDensity
 
 checks.close(
@@ -784,7 +786,8 @@ PALETTE = torch.tensor(
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.4))
 cloud(left, x, plotting.COLOURS[0])
 ellipses(left, wheel, color="black")
-cloud(right, x, (responsibilities(wheel, x).float() @ PALETTE[:5]).clamp(0, 1).numpy())
+blend = responsibilities(wheel, x).float() @ PALETTE[:5]
+_ = cloud(right, x, blend.clamp(0, 1).numpy())
 
 # %% tags=["check"]
 from scipy.stats import multivariate_normal
@@ -805,6 +808,8 @@ grid = torch.cartesian_prod(side, side)
 p_grid = log_prob(wheel, grid).exp() * 0.05**2
 # The narrowest direction has a deviation of 0.17: steps of 0.05 integrate it to 1e-100.
 checks.close("it integrates to one", p_grid.sum(), 1.0, atol=1e-9)
+
+# %% tags=["check"]
 few = MixtureOfGaussians(
     wheel.weights / wheel.weights.mean() / 600, wheel.means, wheel.covariances
 )
@@ -952,7 +957,9 @@ steps = torch.cat([rows[2::2, 1] - rows[:-2:2, 1] for _, rows in climbs])
 checks.at_least("log-likelihood, smallest change in a step", steps.min(), -1e-13)
 gains = torch.cat([rows[1::2, 0] - rows[::2, 0] for _, rows in climbs])
 checks.at_least("ELBO, smallest change in an M-step", gains.min(), -1e-13)
-early, late = (mixtures[i] for mixtures in (best_climb[0],) for i in (2, -1))
+
+# %% tags=["check"]
+early, late = best_climb[0][2], best_climb[0][-1]
 q = torch.softmax(torch.randn(len(x), 5, dtype=torch.float64), 1)
 kl = (q * (q.log() - responsibilities(late, x).log())).sum(1)
 checks.close(
@@ -1024,6 +1031,8 @@ checks.at_least(
     0.1,
 )
 
+
+# %% tags=["check"]
 from sklearn.mixture import GaussianMixture as LibraryMixture
 
 first = best_climb[0][0]
@@ -1206,19 +1215,14 @@ kept = next(islice(em(twin, pair, **prior), 200, None))
 checks.at_least("with the prior: variance", kept.covariances.min(), 0.1)
 
 
-def slope_with_prior(covariance, r):
-    """Gradient of ELBO + log prior in one covariance, at an M-step."""
-    model = mixed(covariance.requires_grad_())
-    value = elbo(model, x, r).sum() + log_prior(model, **prior)
-    return torch.autograd.grad(value, covariance)[0]
-
-
 r = responsibilities(early, x)
 step = early.fit(x, r, **prior)
-mixed = lambda covariance: MixtureOfGaussians(step.weights, step.means, covariance)
+covariances = step.covariances.clone().requires_grad_()
+model = MixtureOfGaussians(step.weights, step.means, covariances)
+objective = elbo(model, x, r).sum() + log_prior(model, **prior)
 checks.close(
     "the M-step: gradient of ELBO + log prior",
-    slope_with_prior(step.covariances.clone(), r),
+    torch.autograd.grad(objective, covariances)[0],
     torch.zeros(5, 2, 2),
     atol=1e-9,
 )
@@ -1230,6 +1234,8 @@ checks.at_least(
     -1e-9,
 )
 
+
+# %% tags=["check"]
 tiny = 1e-4 * x.numpy()  # the same points in other units
 by_default = LibraryMixture(5, random_state=0).fit(tiny)
 by_hand = LibraryMixture(5, random_state=0, reg_covar=0.0).fit(tiny)
@@ -1281,6 +1287,7 @@ class Spherical(MixtureOfGaussians):
         return cls(full.weights, full.means, variances[:, None, None] * eye)
 
 
+# %%
 def num_parameters(shape, num_components, dim):
     full = dim * (dim + 1) // 2
     each = {"full": full, "diagonal": dim, "spherical": 1, "shared": 0}[shape]
@@ -1399,6 +1406,8 @@ checks.close(
     library.bic(x.numpy()),
     rtol=1e-9,
 )
+
+# %% tags=["check"]
 training = tensor([log_prob(m, x).mean() for m in sizes.values()])
 held_out = tensor([log_prob(m, x_held_out).mean() for m in sizes.values()])
 checks.at_least(
@@ -1601,6 +1610,8 @@ checks.at_least(
     posterior.diff().min(),
     -1e-10,
 )
+
+# %% tags=["check"]
 probs = path[1].probs.clone().requires_grad_()
 expected = elbo(
     MixtureOfBernoullis(path[1].weights, probs), some, responsibilities(small, some)

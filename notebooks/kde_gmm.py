@@ -306,13 +306,7 @@ plotting.table(
         )
         for n in best
     ],
-    columns=(
-        "points",
-        "best width",
-        "rule of thumb",
-        "its error, best",
-        "its error, rule",
-    ),
+    columns=("points", "best width", "rule of thumb", "MISE, best", "MISE, rule"),
     digits=4,
 )
 
@@ -569,17 +563,10 @@ def points_needed(dim, error=0.1):
     return num_points[best].item(), h[best].item()
 
 
-SILVERMAN = {
-    2: 19,
-    3: 67,
-    4: 223,
-    5: 768,
-    6: 2_790,
-    7: 10_700,
-    8: 43_700,
-    9: 187_000,
-    10: 842_000,
-}
+PRINTED = (19, 67, 223, 768, 2_790, 10_700, 43_700, 187_000, 842_000)
+SILVERMAN = dict(
+    zip(range(2, 11), PRINTED, strict=True)
+)  # his table, 2 to 10 dimensions
 needed = {dim: points_needed(dim) for dim in range(1, 13)}
 
 # %% tags=["hide-input"]
@@ -625,6 +612,12 @@ checks.close(
     rtol=0.01,
 )
 checks.at_most("one dimension: points", needed[1][0], 5)
+checks.at_least("fifty dimensions: points", points_needed(50)[0], 1e40)
+steps = [needed[d + 1][0] / needed[d][0] for d in range(2, 12)]
+checks.at_least(
+    "one more dimension: times as many points, from 2 to 12", min(steps), 3.4
+)
+checks.at_most("and at most", max(steps), 5)
 n, h = needed[2]
 origin = torch.zeros(1, 2, dtype=torch.float64)
 sets = torch.randn(20_000, math.ceil(n), 2, dtype=torch.float64)
@@ -644,11 +637,16 @@ checks.at_most("ten dimensions: points expected within h of the origin", inside,
 
 # %% [markdown]
 r"""
-The table of {cite:t}`silverman1986` comes out to its last digit but rounding.
+The table of {cite:t}`silverman1986` comes out within the rounding of its digits.
+Each further dimension costs a factor between three and five.
 In ten dimensions the best width is so small that not one of the 842,000 points is expected within $h$ of the origin, the densest place there is: the estimate is made of the tails of its kernels.
-Digits have 784 dimensions.
-A kernel density estimate of them is near zero between the training images; as a score of samples it is [known to mislead](gan_mnist.ipynb#parzen-windows-and-why-they-are-no-longer-used).
-More data will not help, better assumptions may.
+In fifty it needs more than $10^{40}$ points, and digits have 784.
+As a score of samples a kernel density estimate of digits is [known to mislead](gan_mnist.ipynb#parzen-windows-and-why-they-are-no-longer-used).
+More data will not help; better assumptions may.
+
+```{dropdown} A one-minute question: why does a grid, a histogram in ten dimensions, do no better?
+With only four bins for each variable there are $4^{10}$, more than a million bins, and each needs several points.
+```
 
 ## A few bumps that move: mixtures
 
@@ -692,8 +690,8 @@ def responsibilities(mixture, x):
 # %% [markdown]
 r"""
 ```{margin}
-**A common mistake:** `log(exp(a).sum())`.
-For a digit $a$ is about $-150$, and in single precision $e^{-150}$ is zero.
+**A common mistake:** `log(exp(a).sum())` for the joint $a$.
+For a digit it is about $-150$, and in single precision $e^{-150}$ is zero.
 Log-sum-exp takes the largest term out first.
 ```
 
@@ -741,7 +739,8 @@ class MixtureOfGaussians:
         return cls(counts / len(x), means, torch.stack(covariances))
 
 
-# %%
+# %% tags=["hide-input"]
+# A mixture to learn from, and points of it
 def pinwheel(num_arms=5):
     """Long Gaussians around a circle, each turned; the weights are 1 : 2 : 3 : 4 : 5."""
     angles = 2 * math.pi / num_arms * torch.arange(num_arms, dtype=torch.float64)
@@ -762,7 +761,7 @@ x, x_held_out = wheel.sample(600), wheel.sample(5_000)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "600 points from a mixture of five Gaussians. Left: the truth, with the components as ellipses of two standard deviations. Right: each point in the mixture of colours that its responsibilities say.", "name": "fig-kde-pinwheel"}, "image": {"alt": "Left: blue points in five elongated clouds around a circle, like the arms of a wheel, with a black ellipse around each. Right: the same points in five colours; where two arms touch the colours blend."}}
 def ellipses(ax, mixture, **style):
-    """Each component as an ellipse of two standard deviations; the line is bolder the larger its weight."""
+    """Each component as an ellipse of two standard deviations, bolder for larger weights."""
     for weight, mean, covariance in zip(
         mixture.weights, mixture.means, mixture.covariances, strict=True
     ):
@@ -876,7 +875,17 @@ n_k &= \sum_n r_{nk}, \qquad \pi_k = \frac{n_k}{N}, \qquad \mu_k = \frac{1}{n_k}
 \end{aligned}
 $$ (eq-kde-m-step)
 
+(Set the derivatives to zero; a Lagrange multiplier keeps $\sum_k \pi_k = 1$.)
 This is `fit`, without its two keywords.
+
+Put together, with $\theta'$ for the new parameters and all terms summed over the data,
+
+$$
+\log p_{\theta'}(x) \;\ge\; \mathrm{ELBO}(r, \theta') \;\ge\; \mathrm{ELBO}(r, \theta) \;=\; \log p_\theta(x) :
+$$ (eq-kde-monotone)
+
+a bound, an M-step, an E-step.
+The likelihood never falls {cite:p}`dempster1977`.
 
 ```{figure} ../figures/kde_gmm_em.svg
 :name: fig-kde-em
@@ -901,7 +910,8 @@ def em(mixture, x, **prior):
         yield mixture
 
 
-# %%
+# %% tags=["hide-input"]
+# EM from many starts, and what happens in each half step
 def start(x, num_components):
     """Equal weights, means at random data points, the covariance of all data."""
     weights = torch.full((num_components,), 1 / num_components, dtype=x.dtype)
@@ -912,7 +922,7 @@ def start(x, num_components):
 
 
 def climb(mixture, x, num_steps, **prior):
-    """Mixtures, and after each half step the means of ELBO and log p, and their largest difference."""
+    """Mixtures; after each half step means of ELBO and log p, and their largest difference."""
     mixtures, rows, q = [mixture], [], None
     for new in islice(em(mixture, x, **prior), num_steps):
         q = responsibilities(mixture, x)
@@ -1098,7 +1108,8 @@ plotting.film(
 
 # %% [markdown]
 r"""
-At a fixed point the gradient of the log-likelihood is zero, since the gap there has its minimum.
+Watch the right panel: at each E-step the bound jumps up to $\log p$, at each M-step both rise, and the gap opens again, because the responsibilities are now those of the old parameters.
+At a fixed point the gap has its minimum, so its gradient is zero, and with it that of the log-likelihood.
 But which fixed point?
 The likelihood of a mixture has many maxima, not only those in which the components have changed places.
 """
@@ -1250,7 +1261,7 @@ checks.at_least(
 # %% [markdown]
 r"""
 ```{margin}
-**A common mistake:** to trust a library's default floor.
+**Two common mistakes:** covariances around the *old* means, which are too large by the square of the shift; and trust in a library's default floor:
 scikit-learn adds `reg_covar` $= 10^{-6}$ to each variance, in the units of the data, whatever these are.
 ```
 
@@ -1288,7 +1299,8 @@ class Spherical(MixtureOfGaussians):
         return cls(full.weights, full.means, variances[:, None, None] * eye)
 
 
-# %%
+# %% tags=["hide-input"]
+# Counting parameters, and the best of several starts for each shape
 def num_parameters(shape, num_components, dim):
     full = dim * (dim + 1) // 2
     each = {"full": full, "diagonal": dim, "spherical": 1, "shared": 0}[shape]
@@ -1680,7 +1692,7 @@ It is the yardstick of every table of flows on MNIST: bytes are made a density, 
 
 # %%
 def logit_space(images):
-    """Images as points in 784 dimensions, and log |ds/dx| + log |d logit/ds|, summed over pixels."""
+    """Images as points in 784 dimensions, and the log-Jacobian of the map."""
     squeezed = dgm.data.dequantise(images, rng=run.rng).reshape(-1, 784)
     squeezed = 1e-6 + (1 - 2e-6) * torch.from_numpy(squeezed)
     log_jacobian = math.log(1 - 2e-6) - squeezed.log() - torch.log1p(-squeezed)
@@ -1738,6 +1750,10 @@ if run.on_mnist and run.profile != "smoke":
     checks.at_least(
         "nats by which two neighbours beat 100 components", nll[100] - by_table, 10
     )
+    states = tensor([1.0, 2.0, 2.0, 4.0])[neighbours(torch.ones(1, 784))].sum()
+    numbers = mixture.probs.numel() + len(mixture.weights) - 1
+    both = "numbers in the table, in the mixture"
+    checks.close(both, [states, numbers], [3_025, 78_499])
     print(f"a table with the two neighbours of each pixel: {by_table:.1f} nats")
 
 # %% [markdown]

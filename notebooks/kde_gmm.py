@@ -614,9 +614,7 @@ checks.close(
 checks.at_most("one dimension: points", needed[1][0], 5)
 checks.at_least("fifty dimensions: points", points_needed(50)[0], 1e40)
 steps = [needed[d + 1][0] / needed[d][0] for d in range(2, 12)]
-checks.at_least(
-    "one more dimension: times as many points, from 2 to 12", min(steps), 3
-)
+checks.at_least("one more dimension: times as many points, from 2 to 12", min(steps), 3)
 checks.at_most("and at most", max(steps), 5)
 n, h = needed[2]
 origin = torch.zeros(1, 2, dtype=torch.float64)

@@ -17,7 +17,7 @@ r"""
 # Kernel density estimation and mixtures
 
 Put a small bump of probability on every data point, and you have a generative model without any training; let a few bumps move to where the data are, and you have a better one.
-Both can be solved exactly, so you will compute how wrong the first is and how much data it needs, and prove that the training of the second never takes a step down.
+Both are simple enough for exact statements: you will compute how wrong the first is and how much data it needs, and prove that the training of the second never takes a step down.
 
 ```{opening} fig-kde-film
 Forty of the hundred components of a mixture, while it is fitted to handwritten digits. All start as the same grey average; no label is ever seen, and there is no step size to choose.
@@ -203,7 +203,7 @@ The histogram has the same problem, and jumps.
 
 ```{dropdown} A one-minute question: what are the samples of an estimate with a very small width?
 The data, over and over again, with a little noise.
-A kernel density estimate keeps the whole training set, and with a small $h$ it recites it.
+A kernel density estimate keeps the whole training set, and with a small $h$ it only copies it.
 ```
 
 ## How wrong is it? Bias and variance
@@ -222,8 +222,10 @@ $$ (eq-kde-mise)
 For a true density that is itself a mixture with weights $w_i$, means $m_i$ and variances $s_i^2$ all three integrals are finite sums {cite:p}`marron1992`:
 
 $$
-S_a = \int (p * \mathcal{N}(0, a h^2 I))\; p\; dx
-= \sum_{i,j} w_i w_j\, \mathcal{N}\bigl(m_i - m_j;\, 0,\, (s_i^2 + s_j^2 + a h^2) I\bigr) .
+\begin{aligned}
+S_a &= \int \bigl(p * \mathcal{N}(0, a h^2 I)\bigr)(x)\; p(x)\; dx \\
+&= \sum_{i,j} w_i w_j\, \mathcal{N}\bigl(m_i - m_j;\, 0,\, (s_i^2 + s_j^2 + a h^2) I\bigr) .
+\end{aligned}
 $$ (eq-kde-overlap)
 """
 
@@ -345,13 +347,13 @@ for x, y, name, colour in (
     left.text(x, y, name, color=plotting.COLOURS[colour])
 counts = torch.logspace(1, 6, 40).tolist()
 choices = {
-    "best h": (lambda n: best_width(truth, n), plotting.COLOURS[1], 3e-5),
+    "best h": (lambda n: best_width(truth, n), plotting.COLOURS[1], 1.5e-4),
     "h = 0.3": (lambda n: 0.3, plotting.COLOURS[5], 3.4e-3),
     "h = 1/N": (lambda n: 1 / n, "grey", 0.36),
 }
 for name, (choose, colour, y) in choices.items():
     right.plot(counts, [sum(mise(truth, choose(n), n)) for n in counts], color=colour)
-    right.text(1e6, y, name, color=colour, ha="right")
+    right.text(4e3 if y < 1e-3 else 1e6, y, name, color=colour, ha="right")
 _ = right.set(
     xscale="log", yscale="log", xlabel="points N", ylabel="MISE", ylim=(1e-5, 1)
 )
@@ -461,7 +463,7 @@ plotting.table(
 # %% [markdown]
 r"""
 Judged by their own estimate, the data always want a width of zero; left out, they don't.
-Silverman's rule takes the distance between the humps for the width of one, and erases what we came to see.
+Silverman's rule takes the distance between the humps for the width of one, and flattens both.
 
 ```{margin}
 **A common mistake:** to hand a width from one library to another.
@@ -1263,7 +1265,7 @@ r"""
 scikit-learn adds `reg_covar` $= 10^{-6}$ to each variance, in the units of the data, whatever these are.
 ```
 
-On two points EM itself runs into a singularity, in three steps; with the prior it stops.
+EM itself can run into a singularity: on two points it does so in three steps; with the prior it stops before.
 
 **Fewer numbers are another cure, and held-out points say how few.**
 A full covariance has $d (d + 1) / 2$ numbers.
@@ -1437,9 +1439,10 @@ Each image is binarised once, with its grey values as probabilities, and that dr
 A component has a probability $p_{ki}$ for each pixel; its M-step is the weighted mean of the images, with half a pseudo-count for "on" and for "off", so that no pixel becomes impossible:
 
 $$
-\log p(x, k) = \log \pi_k + \sum_i \log \bigl( p_{ki}^{x_i} (1 - p_{ki})^{1 - x_i} \bigr),
-\qquad
-p_{ki} = \frac{\sum_n r_{nk}\, x_{ni} + \tfrac12}{n_k + 1} .
+\begin{aligned}
+\log p(x, k) &= \log \pi_k + \sum_i \log \bigl( p_{ki}^{x_i} (1 - p_{ki})^{1 - x_i} \bigr), \\
+p_{ki} &= \frac{\sum_n r_{nk}\, x_{ni} + \tfrac12}{n_k + 1} .
+\end{aligned}
 $$ (eq-kde-bernoulli)
 """
 
@@ -1681,10 +1684,10 @@ checks.at_least(
 
 # %% [markdown]
 r"""
-A mixture of Gaussians draws digits better than one would expect of it; {cite:t}`richardson2018` found the same for faces, against GANs.
+Now most samples can be read, though no network was trained; {cite:t}`richardson2018` compare such mixtures with GANs on faces.
 
 How good is one Gaussian?
-It is the yardstick of every table of flows on MNIST: bytes are made a density, $(x + u) / 256$ with $u$ uniform, and sent through the logit $\log \frac{s}{1 - s}$ of $s = 10^{-6} + (1 - 2 \cdot 10^{-6})\, x$.
+It is where some tables of normalising flows on MNIST begin, in *logit space*: a byte $b$ becomes $s = \lambda + (1 - 2 \lambda)\, (b + u) / 256$ with $u$ uniform and $\lambda = 10^{-6}$, and then $\log \frac{s}{1 - s}$.
 """
 
 
@@ -1771,12 +1774,12 @@ On the binary images, a table that knows only the left and the upper neighbour o
 | | kernel density estimate | mixture |
 |:--|:--|:--|
 | training | none; one width | EM, from several starts |
-| numbers kept | all data, $N d$ | $K (d + 1) - 1$ to $K d (d + 3) / 2$ and more |
+| numbers kept | all data, $N d$ | $K (d + 1) - 1$ (coins) to $K (d + 1) (d + 2) / 2 - 1$ (full covariances) |
 | $\log p(x)$ | exact, $O(N d)$ | exact, $O(K d)$ to $O(K d^2)$ |
 | a sample | a data point plus noise | a component, then a Gaussian |
 | latent code | which data point | which component |
 | good for | one to three dimensions | data that come in groups |
-| fails | many dimensions; recites the data | singular covariances, local maxima, no locality |
+| fails | many dimensions; copies the data | singular covariances, local maxima, no locality |
 
 ```{admonition} In one card
 :class: dgm-card
@@ -2012,7 +2015,7 @@ So k-means inherits from EM that it never makes its objective worse, and that it
 ```{exercise-start} How fast is EM? (hard)
 :label: ex-kde-rate
 ```
-Near its fixed point EM is a linear map, and the error shrinks in each step by its largest eigenvalue: the share of the information that is missing because $z$ is hidden {cite:p}`dempster1977`.
+Near its fixed point EM acts like a linear map, and the error shrinks in each step by its largest eigenvalue: the share of the information that is missing because $z$ is hidden {cite:p}`dempster1977`.
 Take two Gaussians in one dimension, variances 1 and weights $\frac12$ known, means $-m$ and $m$ with $m$ unknown.
 For unlimited data from $m = m_0$ a step of EM is $m \leftarrow M(m) = \mathbb{E}\bigl[x \tanh(m x)\bigr]$.
 Write `rate(m_0)`, the derivative $M'(m_0)$, by quadrature or by a formula that you derive and integrate.
@@ -2085,8 +2088,8 @@ The expectation of $1 - \tanh^2$ is the posterior variance of the sign $z$: what
 ### Six kernels
 
 This unit shows that the kernel matters little, and what "smooth" means.
-**Six kernels of variance one, and the error that each makes at its best width.**
-To leading order the least MISE is proportional to $\bigl(\sqrt{\mathrm{Var}\, k}\, \int k^2\bigr)^{4/5}$, and the Epanechnikov kernel has the least {cite:p}`epanechnikov1969`; the others need some per cent more points for the same error.
+**At its best width each common kernel is nearly as good as any other.**
+To leading order the least MISE is proportional to $\bigl(\sqrt{\mathrm{Var}\, k}\, \int k^2\bigr)^{4/5}$, and the Epanechnikov kernel has the least {cite:p}`epanechnikov1969`; most others need a few per cent more points for the same error, the exponential one a third more.
 """
 
 # %%

@@ -24,6 +24,8 @@ def draw() -> str:
     """The grid, a box for the classifier, and what comes out of it."""
     parts = pixels()
     y = TOP + SIDE * ROW + SIDE / 2
+    back = f"M520 {y + 68:g} Q350 {y + 92:g} {LEFT + SIDE * COLUMN + SIDE} {y + 6:g}"
+    back = f'<path d="{back}" fill="none" stroke="{MODEL}" stroke-width="2" marker-end="url(#tip)"/>'
     parts += [
         text(134, 24, "the pixels before it", size=16, colour=DATA),
         text(134, 266, "empty: not drawn yet", size=15, colour=MUTED),
@@ -36,8 +38,7 @@ def draw() -> str:
         text(542, 130, "one number", size=15, colour=MUTED, anchor="start"),
         arrow(600, 146, 600, 192, colour=INK),
         text(600, 214, "a coin decides", size=16, colour=INK),
-        f'<path d="M520 {y + 68:g} Q350 {y + 92:g} {LEFT + SIDE * COLUMN + SIDE} {y + 6:g}" fill="none" '
-        f'stroke="{MODEL}" stroke-width="2" marker-end="url(#tip)"/>',
+        back,
         text(372, 244, "then the next pixel", size=15, colour=MUTED),
     ]
     return svg(710, 280, parts)

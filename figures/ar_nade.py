@@ -19,7 +19,7 @@ def draw() -> str:
         parts += [
             box(x, 161, f"a_{i}", MODEL),
             arrow(x, 138, x, 108),
-            text(x + 10, 129, "σ, V, b", size=15, colour=MUTED, anchor="start"),
+            text(x + 10, 129, "\N{GREEK SMALL LETTER SIGMA}, V, b", size=15, colour=MUTED, anchor="start"),
             text(x, 94, f"p(x_{i} = 1 | before)", size=16),
             arrow(x, 72, x, 62),
             circle(x, 38, f"x_{i}", DATA, radius=21),

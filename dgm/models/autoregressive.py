@@ -43,23 +43,25 @@ def log_prob(model: nn.Module, x: Tensor) -> Tensor:
 
 
 class FVSBN(nn.Module):
-    """logit_i = b_i + sum_{j < i} W_ij x_j: one logistic regression a pixel, on all pixels before it.
+    """logit_i = b_i + sum_{j < i} W_ij (x_j - mean_j): one logistic regression a pixel, on all pixels before it.
 
     The fully visible sigmoid belief network (Neal 1992; Frey, Hinton and Dayan 1996; eq-ar-fvsbn).  Of `W`, shape
-    (num_inputs, num_inputs), only the part below the diagonal counts.
+    (num_inputs, num_inputs), only the part below the diagonal counts.  Weights start at zero, biases at the logits of
+    the means: as independent pixels.
 
     Args:
-        bias: where the biases start, shape (num_inputs,): logits of the pixel means, say.  Weights start at zero.
+        mean: means of the pixels of the data, inside (0, 1), shape (num_inputs,).
     """
 
-    def __init__(self, bias: Tensor) -> None:
+    def __init__(self, mean: Tensor) -> None:
         super().__init__()
-        self.W = nn.Parameter(bias.new_zeros(len(bias), len(bias)))
-        self.b = nn.Parameter(bias.clone())
+        self.register_buffer("mean", mean)
+        self.W = nn.Parameter(mean.new_zeros(len(mean), len(mean)))
+        self.b = nn.Parameter(torch.logit(mean))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (..., num_inputs)."""
-        return self.b + x @ self.W.tril(-1).T
+        return self.b + (x - self.mean) @ self.W.tril(-1).T
 
 
 class NADE(nn.Module):

@@ -83,7 +83,7 @@ P = run.parameters
 
 # %% [markdown]
 r"""
-## Any classifiers make a density
+## Classifiers make a density
 
 ```{margin}
 **In the sources.** CS236 notes, *Autoregressive models*.
@@ -367,7 +367,8 @@ Given either coin alone the third pixel is still fair, so the best linear logit 
 
 ## NADE: hidden units that are shared
 
-**Hidden units can say "or". Those of one pixel serve the next, because only one input is new.**
+**Hidden units can say that, and those of one pixel serve the next, because only one input is new.**
+With enough of them a network represents any function of finitely many bits; whether training finds it is another question.
 A network of its own for each pixel, with 500 hidden units, would need 154,252,784 parameters.
 The *neural autoregressive distribution estimator* {cite:p}`larochelle2011` lets all of them share $W$ and $c$:
 
@@ -420,6 +421,15 @@ direct = torch.stack(
     dim=1,
 )
 checks.close("recursion = each sum done anew", nade(states), direct, atol=1e-12)
+by_hand = NADE(3, 2).double().requires_grad_(False)  # pixel 3: one of the two, not both
+by_hand.W.copy_(40 * torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]))
+by_hand.c.copy_(torch.tensor([-20.0, -60.0]))  # on from one, and from two pixels
+by_hand.V.copy_(torch.tensor([[0.0, 0.0], [0.0, 0.0], [40.0, -40.0]]))
+by_hand.b.copy_(torch.tensor([0.0, 0.0, -20.0]))
+loss = -log_prob(by_hand, xor).mean()
+checks.close(
+    "XOR: two hidden units reach the entropy", loss, 2 * math.log(2), atol=1e-6
+)
 sizes = [sum(p.numel() for p in m.parameters()) for m in (fvsbn, NADE(784, 500))]
 checks.close("NADE: parameters with 500 hidden units", sizes[1], 785_284)
 own = sum((i - 1) * 500 + 500 + 500 + 1 for i in range(1, 785))
@@ -508,7 +518,7 @@ class MADE(nn.Module):
 r"""
 ```{margin}
 **A common mistake:** `order` says which pixel comes $k$-th, `position` where pixel $i$ stands.
-They are inverse permutations, equal in raster order only, so test with another order.
+They are inverse permutations, and the same in raster order: test with a random one.
 ```
 
 Is it true that no pixel sees a later one?
@@ -763,7 +773,7 @@ r"""
 A network can learn logits below it.
 ```
 
-The same two tests, gradients and entropy, find every leak of this kind: a mask of the wrong type, a shortcut around the first layer, an order that was meant for another axis.
+The same two tests, gradients and entropy, find other leaks, too: a mask of the wrong type, a shortcut around the first layer, an order that was meant for another axis.
 A loss above the floor is no proof of honesty, but a gradient in a later pixel is proof of the contrary, at any loss.
 
 ```{dropdown} A one-minute question: your model reaches 44 nats on binarised MNIST test images. Do you publish?
@@ -1136,7 +1146,7 @@ _ = plotting.image_grid(pixelcnn_samples.cpu(), columns=8, ax=right)
 # %% [markdown]
 r"""
 MADE, with weights of its own for every place, draws the rougher strokes and the better digits.
-The PixelCNN of this profile has seen fewer images; above a pixel it sees three rows for the first layer and one for each other, and not where in the image it is, but for the border.
+The PixelCNN of this profile has seen fewer images; above a pixel it sees three rows for the first layer and one for each other, and it does not know where in the image it is, except near the border.
 
 Once more the digits of MADE, row by row, with their price:
 """
@@ -1711,7 +1721,7 @@ if run.on_mnist and run.profile != "smoke":
 # %% [markdown]
 r"""
 The labels were never used in training.
-What large language models know, they know in the same way.
+The hidden units of language models are used in the same way.
 
 ### Symbols
 
@@ -1724,7 +1734,6 @@ What each letter stands for, and what it is called in the code.
 | $W_{ij}$, $b_i$, $\bar x_j$ | `W`, `b`, `mean` | weights and biases of FVSBN, means of the data |
 | $a_i$, $c$, $V_i$ | `a`, `c`, `V` | input of NADE's hidden units before pixel $i$, their bias, weights to the logit |
 | $m(k)$ | `degrees` | degree of a hidden unit of MADE: how many pixels it may know |
-| $\pi$ as a list | `order` | the pixels in the order in which they are drawn |
 | $(u, v)$ | `mask` | offset in a kernel: rows down, columns to the right |
 | $L$ | `depth` | number of 3 x 3 layers |
 

@@ -218,6 +218,20 @@ drawn = F.one_hot(contexts(markov_source(20_000))[:, -1], 8).double()[:, 1:]
 checks.unbiased("the last three of 32 bits follow pi", drawn, stationary[1:])
 checks.close("three bits of memory are enough", ladder[3:], rate.expand(3), atol=1e-12)
 checks.true("the ladder falls, by 0.04 at least", (-ladder[:4].diff() > 0.04).all())
+four = torch.cartesian_prod(*[torch.arange(2)] * 4)
+short = torch.cat([four, four], 1)  # a copy source with halves of four bits, listed
+for memory, left in ((3, math.log(2)), (4, 0.0)):
+    codes = [
+        short[:, i - memory : i + 1] @ 2 ** torch.arange(memory + 1)
+        for i in range(4, 8)
+    ]
+    counts = torch.stack(
+        [torch.bincount(code, minlength=2 ** (memory + 1)) for code in codes]
+    )
+    pasts = counts.reshape(4, 2, -1).sum(1)
+    name = f"copied 4 bits: nats left of a bit after {memory} bits"
+    found = entropy(counts / 16) - entropy(pasts / 16)
+    checks.close(name, found, [left] * 4, atol=1e-6)
 x = copy_source(20_000)
 checks.true("the second half repeats the first", (x[:, 16:] == x[:, :16]).all())
 checks.unbiased("the bits of a half are fair", x[:, :16].double(), [0.5] * 16)
@@ -508,7 +522,7 @@ checks.at_least(
 
 # %% [markdown]
 r"""
-With the usual random start, what is left of a gradient after 15 steps is less than a hundredth.
+In a GRU with the usual random start, less than a hundredth of the gradient is left after 15 steps.
 Gates that start open are one cure; LSTMs {cite:p}`hochreiter1997` were invented for the other half of it, a state that is added to.
 Often one also cuts on purpose: in *truncated* backpropagation the state is detached every so many steps, and beyond the cut the gradient is exactly zero, although the state may still carry information.
 
@@ -644,6 +658,7 @@ r"""
 Exchange two earlier symbols, and every sum of one layer has the same terms.
 So each place adds a vector of its own to its input; we take waves, cosines and sines of the place at many frequencies {cite:p}`vaswani2017`.
 A shift by $k$ places rotates each pair by a fixed angle, $p_{i+k} = R_k\, p_i$, so that one matrix of queries and keys says "15 places back" for all places at once.
+Many later models rotate queries and keys themselves {cite:p}`su2024`.
 """
 
 
@@ -900,7 +915,7 @@ plotting.film(
 # %% [markdown]
 r"""
 The lower half of the matrix becomes a diagonal, shifted by 15 places: to predict $x_i$ the network looks at the place that has read $x_{i-16}$.
-Nothing of this was built in, but that positions are waves: with positions that are learned one by one the rule must be found 16 times over.
+Nothing of this was built in, but that positions are waves.
 Where does the GRU lose its nats?
 """
 
@@ -981,7 +996,7 @@ Each architecture is good at what its wiring makes short: the recent past for a 
 ## A leak falls below the entropy
 
 **A network that can see its target will use it, and then its loss passes the line.**
-The three most common leaks are a forgotten mask, a forgotten shift, and a mask of -10,000 in place of $-\infty$.
+Three leaks are common: a forgotten mask, a forgotten shift, and a mask of -10,000 in place of $-\infty$.
 We train the first two on the copy source.
 """
 
@@ -1659,35 +1674,6 @@ if run.profile != "smoke":
 
 # %% [markdown]
 r"""
-### Positions that are learned one by one
-
-This unit shows what the waves are worth.
-A free vector for each place is as expressive, but nothing tells it that places 17 and 18 have the same rule.
-"""
-
-# %%
-torch.manual_seed(run.seed)
-learned = attention_model(positions=torch.randn(LENGTH, 32))
-learned.core.positions = nn.Parameter(learned.core.positions)
-learned = learned.to(run.device)
-for _ in train(learned, copy_source, P.copy_attention_steps):
-    pass
-learned_excess = log_ratios(learned, copy_source, copy_log_prob).mean().item()
-plotting.table(
-    [("waves", copy_attention_excess), ("learned", learned_excess)],
-    columns=("positions", "excess on the copy source, nats"),
-)
-
-# %% tags=["check"]
-if run.profile == "quick":
-    name = "guard: learned positions lose more than waves, nats"
-    checks.at_least(name, learned_excess - copy_attention_excess, 0.1)
-
-# %% [markdown]
-r"""
-With the same number of steps some places have not found their partner; each that has not costs $\log 2$ nats.
-Variants such as rotary positions {cite:p}`su2024` build the dependence on $i - j$ into the scores themselves.
-
 ### Digits as 196 symbols
 
 This unit adds real data: a binarised digit is cut into 14 x 14 blocks of 2 x 2 pixels, each one of 16 symbols, and read row by row.

@@ -153,7 +153,8 @@ if run.on_mnist:
 
 # %% [markdown]
 r"""
-Each nat above the first number is dependence that a model has found.
+The score of a model is the mean of $\log p(v)$ over the test images, in *nats*, the unit of the natural logarithm.
+Independent pixels reach the first number; each nat above it is dependence that a model has found.
 There is a ceiling.
 Our own coin flips decided the grey pixels, and no model can predict a coin: averaged over the flips, its log-likelihood is at most minus their entropy, $-45.5$ nats on the test images.
 
@@ -450,17 +451,17 @@ The model may still differ from the data in everything else.
 
 ```{figure} ../figures/rbm_chain.svg
 :name: fig-rbm-chain
-:alt: Circles joined by arrows that go up and down between two rows, v zero, h zero, v one, h one, and so on to v k; two arrows are one sweep. Under v zero stands positive phase, lower F here; under v k negative phase, raise F here. A dashed arrow leads back from v k with the words, PCD, the next step goes on from here, CD-k, it starts at new data.
+:alt: Circles joined by arrows that go up and down between two rows, v zero, h zero, v one, h one, and so on to v k; two arrows are one sweep. A dashed arrow, new data, leads to v zero, under which stands positive phase, lower F here. Under v k stands negative phase, raise F here; a dashed arrow leads on from it with the words, PCD, the next step goes on.
 :width: 620px
 
-One step of CD-k. CD starts the chain at the data of each step; PCD goes on where the last step ended.
+One step of CD-k. CD starts the chain at the data of each step; PCD takes new data too, but its chain goes on where the last step ended.
 ```
 
 - **CD-k** {cite:p}`hinton2002`: $k$ sweeps from the data of this step; CD-1 is the cheapest.
-- **PCD**, persistent contrastive divergence {cite:p}`tieleman2008`: never start again. The parameters change slowly, so that the chain keeps up with them. In statistics this is Younes's stochastic maximum likelihood {cite:p}`younes1989,younes1999`.
+- **PCD**, persistent contrastive divergence {cite:p}`tieleman2008`: never start the chain again. The positive phase still takes new data; only the negative phase goes on from its last samples. The parameters change slowly, so that the chain nearly keeps up. (The replay buffer of [deep energy models](energy_models.ipynb) is the same idea.) In statistics this is Younes's stochastic maximum likelihood {cite:p}`younes1989,younes1999`.
 
-On the small machine all of this is a finite sum.
-Its data are probabilities of the 64 states, drawn at random and larger where few pixels are on.
+On the small machine and on the magnets all of this is a finite sum.
+Their data are probabilities of the 64 states, drawn at random and larger where few pixels are on.
 One sweep is a matrix of transition probabilities, $T(v \to v') = \sum_h p(h \mid v)\, p(v' \mid h)$, and after $k$ sweeps from the data the distribution is $p_\text{data} T^k$.
 So the *expected* CD-k update is `phase_gradient` again, with other weights:
 
@@ -834,7 +835,8 @@ At the end take $g = 1$.
 In physics this is Jarzynski's equality {cite:p}`jarzynski1997`: $\log w$ is minus the work done on the chain, and $\langle e^{-\text{work}} \rangle$ gives a free energy however fast one goes.
 
 But the logarithm is concave, so the log of a mean of few weights is too small on average: forward, $\log Z$ tends to come out too low, and the likelihood too *good*.
-The same walk can be taken backwards, by the same code {cite:p}`burda2015`, from samples of the machine with $\beta$ falling from 1 to 0; then the likelihood tends to come out too *bad*.
+The same walk can be taken backwards, by the same code {cite:p}`burda2015`, from samples of the machine with $\beta$ falling from 1 to 0.
+Its expected weight is $Z_0 / Z$, so the same concavity makes $-\log Z$ too small: $\log Z$ tends to come out too high, and the likelihood too *bad*.
 A single run can fall on either side; two that agree are worth more than either.
 """
 
@@ -943,7 +945,7 @@ for direction, (missed, error) in failures.items():
 
 # %% [markdown]
 r"""
-Now the large machine, on the binarised digits: trained by PCD-1 and by CD-1, with the same number of updates.
+Now the large machine, on the binarised digits: trained by PCD-1 and by CD-1, with the same number of updates, in batches of 100 and at a rate that falls from 0.1 to zero.
 Along the way we note what most programs print, the *reconstruction error*: how many pixels change in one sweep from the data.
 """
 

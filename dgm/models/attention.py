@@ -58,7 +58,8 @@ class Attention(nn.Module):
         """
         batch, new, width = h.shape
         parts = self.qkv(h).view(batch, new, 3, self.num_heads, -1)
-        q, k, v = parts.permute(2, 0, 3, 1, 4)  # each (batch, heads, places, width / heads)
+        # Each of shape (batch, heads, places, width / heads).
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
         place = torch.arange(k.shape[2], device=h.device)

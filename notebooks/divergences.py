@@ -109,9 +109,10 @@ It holds for every distribution and assumes nothing, so it saves nothing: pixel 
 **Each saving is an assumption:** given a few *parents*, a pixel does not depend on the other pixels before it,
 
 $$
-p(x) = \prod_{i=1}^{n} p\bigl(x_i \mid x_{\mathrm{pa}(i)}\bigr),
-\qquad
-\sum_{i=1}^{n} 2^{|\mathrm{pa}(i)|} \text{ parameters.}
+\begin{aligned}
+p(x) &= \prod_{i=1}^{n} p\bigl(x_i \mid x_{\mathrm{pa}(i)}\bigr), \\
+\text{parameters} &: \; \sum_{i=1}^{n} 2^{|\mathrm{pa}(i)|} .
+\end{aligned}
 $$ (eq-div-network)
 
 An arrow from each parent to its child makes a graph; if the arrows close no cycle, the product is normalised whatever the conditional tables are, and is called a *Bayesian network*.
@@ -310,12 +311,10 @@ For a network the mean log-likelihood is a sum over the entries of all tables.
 With $n_{iub}$ images in which the parents of pixel $i$ are in context $u$ and the pixel is $b$,
 
 $$
-\langle \log p \rangle_\text{data} = \frac{1}{N} \sum_{i, u, b} n_{iub} \log \theta_{iub},
-\qquad
-\sum_b \theta_{iub} = 1 .
+\langle \log p \rangle_\text{data} = \frac{1}{N} \sum_{i, u, b} n_{iub} \log \theta_{iub} .
 $$
 
-A Lagrange multiplier $\lambda_{iu}$ for each constraint gives $n_{iub} / \theta_{iub} = \lambda_{iu}$, and summing over $b$ fixes it: **the best table is the table of relative frequencies.**
+A Lagrange multiplier $\lambda_{iu}$ for each constraint $\sum_b \theta_{iub} = 1$ gives $n_{iub} / \theta_{iub} = \lambda_{iu}$, and summing over $b$ fixes it: **the best table is the table of relative frequencies.**
 It has a flaw.
 A pixel that was never on in the training set is then impossible, and a test image that has it gets $\log p = -\infty$.
 {cite:t}`krichevsky1981` add $a = \frac12$ to each count,
@@ -383,16 +382,17 @@ How low can it go?
 Our own coin flips decided the grey pixels, and no model can predict a coin: on average the cross-entropy of the test images is at least the entropy of the flips, 45.5 nats.
 
 ```{dropdown} A one-minute question: why is KL never negative?
-$\log t \leq t - 1$, so $-\mathrm{KL}(p \Vert q) = \sum p \log (q / p) \leq \sum p\, (q / p - 1) \leq 0$, with equality only where $q = p$.
+$\log t \leq t - 1$, so $\sum p \log (q / p)$, which is $-\mathrm{KL}(p \Vert q)$, is at most $\sum p\, (q / p - 1) \leq 0$.
+Equality needs $q = p$.
 ```
 
 ## The best tree
 
 **If each pixel may have one parent, which one?**
-With relative frequencies the negative log-likelihood of a tree on its training data splits into two sums {cite:p}`chow1968`,
+With relative frequencies the negative log-likelihood of a tree on its training data splits into two sums, over pixels and over edges {cite:p}`chow1968`,
 
 $$
--\langle \log p \rangle_\text{data} = \sum_i \mathcal{H}[x_i] \;-\! \sum_{\text{edges } i - j} \! I(x_i; x_j),
+-\langle \log p \rangle_\text{data} = \sum_i \mathcal{H}[x_i] - \! \sum_{i - j} I(x_i; x_j),
 $$ (eq-div-tree)
 
 where the *mutual information* $I(x_i; x_j) = \mathcal{H}[x_i] + \mathcal{H}[x_j] - \mathcal{H}[x_i, x_j]$ is what one pixel tells about the other, the KL divergence of their joint table from the product of its margins.
@@ -402,7 +402,7 @@ All pair tables come from one matrix product, and Prim's algorithm always adds t
 """
 
 
-# %% tags=["twin:dgm.models.counts.mutual_information", "method"]
+# %% tags=["twin:dgm.models.counts.mutual_information"]
 def mutual_information(x):
     x = x.astype(np.float32)
     both = (x.T @ x).astype(np.float64)
@@ -416,7 +416,7 @@ def mutual_information(x):
     return alone[:, None] + alone - entropy
 
 
-# %% tags=["twin:dgm.models.counts.maximum_spanning_tree", "method"]
+# %% tags=["twin:dgm.models.counts.maximum_spanning_tree"]
 def maximum_spanning_tree(weights, root=0):
     parents = [()] * len(weights)
     best, link = weights[root].copy(), np.full(len(weights), root)
@@ -435,11 +435,11 @@ information = mutual_information(x_train)
 chow_liu = maximum_spanning_tree(information)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The tree of Chow and Liu over the grid of pixels: a line joins a pixel to its parent, darker for more mutual information; lines of less than 0.005 nats, most of them at the empty border, are left out. Nothing told the algorithm that pixels lie in a plane.", "name": "fig-div-tree"}, "image": {"alt": "Short lines along rows and columns of a grid, like the corridors of a maze, fill a disc: dark in the middle, pale towards the rim."}}
-fig, ax = plt.subplots(figsize=(5.6, 5.0))
+fig, ax = plt.subplots(figsize=(4.6, 3.8))
 edges = [(i, given[0]) for i, given in enumerate(chow_liu) if given]
 strong = [(i, j) for i, j in edges if information[i, j] > 0.005]
 ends = np.array([[(k % 28, k // 28) for k in edge] for edge in strong])
-lines = LineCollection(ends, cmap="YlOrBr", linewidths=2.6)
+lines = LineCollection(ends, cmap="YlOrBr", linewidths=2.2)
 lines.set_array([information[edge] for edge in strong])
 lines.set_clim(-0.06, None)  # pale, but not white
 ax.add_collection(lines)
@@ -510,7 +510,7 @@ networks = {
     "tree": chow_liu,
 } | {str(k): neighbours(TEMPLATE[:k]) for k in (2, 4, 6, 10, 14)}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-output"]
 # All eight tables, fitted and measured; the numbers are recorded
 tables, nll, ladder = {}, {}, {}
 for name, parents in networks.items():
@@ -524,7 +524,7 @@ for name, parents in networks.items():
             nll[name].mean(),
             unit="nats",
             standard_error=nll[name].std() / len(x_test) ** 0.5,
-            protocol=f"{name}{' past neighbours' * name.isdecimal()}, pseudo-count 1/2, "
+            protocol=f"{name}{' neighbours' * name.isdecimal()}, pseudo-count 1/2, "
             f"{len(x_train):,} training images, static stochastic binarisation, "
             f"all {len(x_test):,} test images",
         ),
@@ -564,10 +564,10 @@ plotting.film(
     labels=["test images", *titles],
     fps=0.7,
     width=660,
-    alt="Handwritten digits; then samples of eight tables: clouds of dots, broken horizontal "
-    "strokes, and from four neighbours on strokes that bend and close like parts of digits. "
-    "Those of fourteen neighbours turn to noise in places. Bars beside them, from 206 "
-    "down to 97 nats and up again to 99.",
+    alt="Handwritten digits; then samples of eight tables: clouds of dots, broken "
+    "horizontal strokes, and from four neighbours on strokes that bend and close like "
+    "parts of digits. Those of fourteen neighbours turn to noise in places. Bars beside "
+    "them, from 206 down to 97 nats and up again to 99.",
 )
 
 # %% [markdown]
@@ -588,7 +588,7 @@ There the table says 1/2, and a sample that strays into such a context turns to 
 """
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean negative log-likelihood of each table on training and test images, over its number of parameters. Dashed: two published networks of the same factorisation, on another draw of the same binarisation.", "name": "fig-div-ladder"}, "image": {"alt": "Two curves that fall together from 206 nats at a thousand parameters to about 100 at fifty thousand. Then the blue one, training, goes on falling, and the orange one, test, turns upwards at the last point. Dashed lines below at 88.3 and 81.3 nats."}}
-fig, ax = plt.subplots(figsize=(7.0, 3.8))
+fig, ax = plt.subplots(figsize=(7.0, 3.5))
 sizes, train_values, test_values = zip(*ladder.values(), strict=True)
 for values, colour in ((train_values, 0), (test_values, 1)):
     ax.plot(sizes[3:], values[3:], "o-", color=plotting.COLOURS[colour])
@@ -670,7 +670,7 @@ This is *arithmetic coding* {cite:p}`rissanen1976,witten1987`.
 ```{figure} ../figures/divergences_coder.svg
 :name: fig-div-coder
 :alt: Four bars, one under another. The first is the interval from 0 to 1, cut into a part for pixel 0 and one for pixel 1. The chosen part is stretched over the next bar and cut again. The last part is short; its middle is marked, and its first binary digits are the code.
-:width: 620px
+:width: 540px
 
 Arithmetic coding of three pixels, 0, 1, 1: each pixel keeps its part of the interval. The code is the beginning of the binary fraction in the middle.
 ```
@@ -708,6 +708,7 @@ def encode(table, x):
     return f"{((2 * low + width) << length) // (2 * total):0{length}b}"
 
 
+# %%
 def decode(table, bits):
     """The image whose code begins the string, and the number of bits it took."""
     value, scale = int(bits, 2), len(bits)  # the string is the number value / 2^scale
@@ -740,8 +741,8 @@ for ax, picture, name in zip(axes, pictures, names, strict=True):
     ax.grid(visible=False)
     ax.spines[:].set_visible(True)
 
-# %% tags=["hide-input"]
-# Bits beyond -log2 p, recorded; and what the compressors of the library need
+# %% tags=["hide-input", "remove-output"]
+# Bits beyond -log2 p, and what the compressors of the library need, recorded
 bits_of = -table.log_prob(x_test) / math.log(2)
 excess = np.array([len(code) for code in codes]) - bits_of[: P.num_coded]
 protocol = (
@@ -764,6 +765,9 @@ compressors = {
     )
     for name, file in compressed.items()
 }
+
+# %% tags=["hide-input"]
+# The table
 rows = {
     "one bit a pixel": 784.0,
     **compressors,
@@ -823,7 +827,7 @@ lengths = {
     "mirrored digits": -table.log_prob(mirrored) / math.log(2),
 }
 lengths["fog"] = -table.log_prob(fog) / math.log(2)
-fig, ax = plt.subplots(figsize=(7.0, 3.0))
+fig, ax = plt.subplots(figsize=(7.0, 2.7))
 places = {  # colour, bits, side
     "digits": (plotting.COLOURS[0], 102, "right"),
     "mirrored digits": (plotting.COLOURS[2], 204, "left"),
@@ -872,7 +876,7 @@ An image comes with a label $y$, and a joint table of both has two factorisation
 ```{figure} ../figures/divergences_label.svg
 :name: fig-div-label
 :alt: Two graphs. On the left, generative, a circle y at the top points to five circles x below. On the right, discriminative, the five circles x point to the circle y.
-:width: 560px
+:width: 480px
 
 The same joint distribution, two directions: from the label to the pixels, and from the pixels to the label.
 ```
@@ -882,9 +886,10 @@ From $y$ to $x$ the model can draw an image of a given label: it is *generative*
 The simplest has independent pixels given the label, and is called *naive Bayes*:
 
 $$
-p(x, y) = p(y) \prod_i p(x_i \mid y),
-\qquad
-p(y \mid x) = \frac{p(x, y)}{\sum_{y'} p(x, y')} .
+\begin{aligned}
+p(x, y) &= p(y) \prod_i p(x_i \mid y), \\
+p(y \mid x) &= \frac{p(x, y)}{\sum_{y'} p(x, y')} .
+\end{aligned}
 $$ (eq-div-bayes)
 
 That is one table for each digit, $1 + 784$ times ten numbers less one.
@@ -900,7 +905,7 @@ def class_tables(parents):
     return [CountTable(x_train[y_train == digit], parents) for digit in range(10)]
 
 
-# %% tags=["method"]
+# %%
 log_prior = np.log(np.bincount(y_train) / len(y_train))
 
 
@@ -914,7 +919,7 @@ log_p_xy = log_joint(naive_bayes, x_test)
 log_p_x = special.logsumexp(log_p_xy, 1)
 guess = log_p_xy.argmax(1)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-output"]
 # Its two numbers, recorded: as a classifier and as a model of images
 right = guess == y_test
 protocol = "independent pixels given the label, all test images"
@@ -941,7 +946,7 @@ The labels explain why pixels go together, but only in the large.
 **The posterior of naive Bayes is a logistic regression.**
 $\log p(x, y)$ is linear in the pixels, $b_y + w_y \cdot x$, so that $p(y \mid x)$ is a softmax of ten linear functions.
 The same holds for Gaussian classes with equal covariance; with unequal ones quadratic terms stay.
-If only $p(y \mid x)$ is wanted, one can fit these linear functions directly, which is *discriminative*, and assumes nothing about the pixels {cite:p}`ng2001`.
+If only $p(y \mid x)$ is wanted, one can fit these linear functions directly, which is *discriminative*, and assumes nothing about the pixels {cite:p}`ng2002`.
 """
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: two samples of naive Bayes for each label. Right: the weights of its log-odds of 4 against 9; ink on red speaks for 4, ink on blue for 9.", "name": "fig-div-bayes"}, "image": {"alt": "On the left two rows of ten clouds of dots, each in the rough shape of one digit. On the right a square with a blue bar at the top, where a nine is closed, and red beside it, where a four has its arms."}}
@@ -1025,19 +1030,20 @@ KL has a rival for each purpose:
 
 $$
 \begin{aligned}
-\text{Jensen-Shannon} &= \tfrac12 \mathrm{KL}(p \Vert m) + \tfrac12 \mathrm{KL}(q \Vert m), \quad m = \tfrac12 (p + q), \\
-\text{total variation} &= \tfrac12 \textstyle\sum |p - q|, \\
-\text{squared Hellinger} &= \tfrac12 \textstyle\sum (\sqrt p - \sqrt q)^2, \\
+\mathrm{JS} &= \tfrac12 \mathrm{KL}(p \Vert m) + \tfrac12 \mathrm{KL}(q \Vert m), \\
+\mathrm{TV} &= \tfrac12 \textstyle\sum |p - q|, \\
+H^2 &= \tfrac12 \textstyle\sum (\sqrt p - \sqrt q)^2, \\
 \chi^2 &= \textstyle\sum (p - q)^2 / q, \\
-W_1 &= \textstyle\int |F - G|\, dx .
+W_1 &= \textstyle\int |F - G|\, dx,
 \end{aligned}
 $$ (eq-div-six)
 
-$W_1$, the work to move $p$ onto $q$, is written for the line, with the cumulative distributions $F$ and $G$; in more dimensions it is a search for the best plan.
+the divergence of Jensen and Shannon, with $m = \frac12 (p + q)$, the *total variation*, the squared Hellinger distance, $\chi^2$, and the Wasserstein distance, the work to move $p$ onto $q$.
+On a line it is an integral over the cumulative distributions $F$ and $G$; in more dimensions it is a search for the best plan.
 """
 
 
-# %% tags=["twin:dgm.divergences.kl", "method"]
+# %% tags=["twin:dgm.divergences.kl"]
 def kl(p, q):
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(p > 0, p * np.log(p / q), 0).sum(-1)
@@ -1096,7 +1102,7 @@ curves = {
 }
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Six divergences of N(0, 1) and N(μ, 1). KL and chi squared explode, three are bounded and go flat, and with them the slope that a model could learn from; W1 is μ itself.", "name": "fig-div-six"}, "image": {"alt": "Six curves from zero over the distance of the means. Chi squared shoots up first, KL follows as a parabola, W1 is a straight line. Total variation, squared Hellinger and Jensen-Shannon bend and flatten at 1, 1 and 0.69."}}
-fig, ax = plt.subplots(figsize=(7.0, 3.6))
+fig, ax = plt.subplots(figsize=(7.0, 3.2))
 places = {
     "KL": (2.45, 3.0, (7, -4)),
     "Jensen-Shannon": (4.6, None, (0, -14)),
@@ -1129,8 +1135,8 @@ exact = {
     "W1": shifts,
 }
 for name, values in exact.items():
-    # Sums of smooth functions are exact to rounding.  |p - q| has a kink, where the slope
-    # jumps by at most 0.5: an error of at most 0.5 / 12 of the spacing squared.
+    # Sums of smooth functions are exact to rounding.  |p - q| has a kink, where
+    # the slope jumps by at most 0.5: an error of at most 0.5 / 12 spacing^2.
     kink = spacing**2 / 24 if name == "total variation" else 0
     checks.close(
         f"{name} of N(0, 1) and N(mu, 1)",
@@ -1177,7 +1183,10 @@ Each has its use: bounded ones for classifiers, $W_1$ where supports do not meet
 For KL is **additive**, and only it splits like the chain rule,
 
 $$
-\mathrm{KL}\bigl(p(x, y) \Vert q(x, y)\bigr) = \mathrm{KL}\bigl(p(x) \Vert q(x)\bigr) + \bigl\langle \mathrm{KL}\bigl(p(y \mid x) \Vert q(y \mid x)\bigr) \bigr\rangle_{p(x)} .
+\begin{aligned}
+\mathrm{KL}(p_{xy} \Vert q_{xy}) &= \mathrm{KL}(p_x \Vert q_x) \\
+&\quad + \bigl\langle \mathrm{KL}(p_{y \mid x} \Vert q_{y \mid x}) \bigr\rangle_{p_x} .
+\end{aligned}
 $$ (eq-div-chain)
 
 That is why the likelihood of a network is a sum over its tables.
@@ -1269,8 +1278,8 @@ def fit_frame(gap, peaks, forward, reverse):
 plotting.slider(
     [f"peaks at ±{gap:g}" for gap in gaps],
     (fit_frame(gap, *fit) for gap, fit in zip(gaps, fits, strict=True)),
-    alt="A blue density with one peak that splits into two. A solid orange bell widens and "
-    "covers both, also the empty middle; a dashed one stays narrow and sits on one of them.",
+    alt="A blue density with one peak that splits into two. A solid orange bell widens "
+    "and covers both, also the empty middle; a dashed one stays narrow and sits on one.",
     width=600,
 )
 
@@ -1319,7 +1328,11 @@ Sums over all states are rare; usually we have samples and can evaluate both den
 With $x$ from $p$ and $r = q(x) / p(x)$ there are three estimates of $\mathrm{KL}(p \Vert q)$ {cite:p}`schulman2020`,
 
 $$
-k_1 = -\log r, \qquad k_2 = \tfrac12 (\log r)^2, \qquad k_3 = r - 1 - \log r .
+\begin{aligned}
+k_1 &= -\log r, \\
+k_2 &= \tfrac12 (\log r)^2, \\
+k_3 &= r - 1 - \log r .
+\end{aligned}
 $$ (eq-div-estimates)
 
 $k_1$ is the definition, and half of its values may have the wrong sign.
@@ -1329,7 +1342,7 @@ It is the estimate to use when $p$ and $q$ are close, as two stages of one train
 """
 
 
-# %% tags=["twin:dgm.divergences.kl_terms", "method"]
+# %% tags=["twin:dgm.divergences.kl_terms"]
 def kl_terms(log_p, log_q):
     log_r = log_q - log_p
     return {"k1": -log_r, "k2": log_r**2 / 2, "k3": np.expm1(log_r) - log_r}
@@ -1407,16 +1420,6 @@ checks.at_least("which is not small: share", lost, 0.02)
 r"""
 For images even the entropy of the data is unknown, and so is KL itself.
 What can be measured is the difference of two models, and that is why this book reports nats, and not divergences.
-
-Every family of models in this book makes one of these measures small:
-
-| family | what becomes small | how |
-|:--|:--|:--|
-| tables, autoregressive models, flows | $\mathrm{KL}(p_\text{data} \Vert p)$ | the likelihood is exact |
-| [energies](boltzmann_machines.ipynb) | the same | its gradient needs samples of the model |
-| [latent variables](elbo.ipynb) | an upper bound on it | minus the ELBO |
-| [adversaries](jensen_shannon.ipynb) | Jensen-Shannon, other $f$, $W_1$ | from samples alone, by a second network |
-| [scores and diffusion](score_matching.ipynb) | mean square of a difference of gradients | the normaliser drops out |
 
 ```{dropdown} A one-minute question: a model has a test likelihood of -97 nats on thresholded digits, another one -98 on binarised ones. Which is better?
 It can't be said.
@@ -1640,7 +1643,7 @@ Sender and receiver start with empty tables.
 Each pixel is coded with the counts so far, $p(b) = (n_b + \frac12) / (n_0 + n_1 + 1)$ in its context, and then counted by both.
 Nothing else is sent.
 Write `universal_bits(x, parents)`: the bits that all images `x` take together, without a loop over images.
-(The product of all these factors depends on the final counts only, and $\Gamma(n + \frac12) = (n - \frac12)(n - \frac32) \cdots \frac12\, \Gamma(\frac12)$.)
+(The product of all these factors depends on the final counts only, and $\Gamma(t + 1) = t\, \Gamma(t)$.)
 ```{exercise-end}
 ```
 """
@@ -1850,6 +1853,18 @@ With another $q(y \mid x)$ in place of the posterior the mean cost is higher, by
 
 ## Further
 
+### Which divergence is used where
+
+This unit is a map: it says which of these measures each family of models in this book makes small.
+
+| family | what becomes small | how |
+|:--|:--|:--|
+| tables, autoregressive models, flows | $\mathrm{KL}(p_\text{data} \Vert p)$ | the likelihood is exact |
+| [energies](boltzmann_machines.ipynb) | the same | its gradient needs samples of the model |
+| [latent variables](elbo.ipynb) | an upper bound on it | minus the ELBO |
+| [adversaries](jensen_shannon.ipynb) | Jensen-Shannon, other $f$, $W_1$ | from samples alone, by a second network |
+| [scores and diffusion](score_matching.ipynb) | mean square of a difference of gradients | the normaliser drops out |
+
 ### Explaining away
 
 This unit shows what an arrow can do that no undirected line can.
@@ -1889,10 +1904,10 @@ To turn such a graph into one without arrows, one must join the parents of each 
 
 This unit gives the divergence a meaning without models.
 Draw $n$ coins that are on with probability $q$.
-The probability that a share $p > q$ is on falls exponentially, and the rate is a divergence (a case of Sanov's theorem {cite:p}`cover2006`):
+The probability $P$ that a share $p > q$ or more is on falls exponentially, and the rate is a divergence (a case of Sanov's theorem {cite:p}`cover2006`):
 
 $$
--\frac1n \log P(\text{share} \geq p) = \mathrm{KL}(p \Vert q) + \frac{\log n}{2n} + O\Bigl(\frac1n\Bigr) .
+-\tfrac1n \log P = \mathrm{KL}(p \Vert q) + \frac{\log n}{2n} + O\Bigl(\frac1n\Bigr) .
 $$ (eq-div-sanov)
 """
 
@@ -1912,7 +1927,7 @@ plotting.table(
 
 # %% tags=["check"]
 left = (exponents - rate) * sizes - np.log(sizes) / 2
-# Stirling's formula for the first term, and a geometric series with the ratio 2/3 = 0.4 / 0.6.
+# Stirling's formula for the first term, then a geometric series, ratio 0.4 / 0.6.
 constant = math.log(2 * math.pi * 0.6 * 0.4) / 2 + math.log(1 - 2 / 3)
 checks.close(
     "what is left tends to a constant", left[-1], constant, atol=100 / sizes[-1]
@@ -1928,7 +1943,10 @@ For a family such as the independent pixels, let $q^*$ be the member with the me
 For every other member $q$ a theorem of Pythagoras holds, with divergences in place of squares {cite:p}`csiszar1975`:
 
 $$
-\mathrm{KL}(p_\text{data} \Vert q) = \mathrm{KL}(p_\text{data} \Vert q^*) + \mathrm{KL}(q^* \Vert q) .
+\begin{aligned}
+\mathrm{KL}(p_\text{data} \Vert q) &= \mathrm{KL}(p_\text{data} \Vert q^*) \\
+&\quad + \mathrm{KL}(q^* \Vert q) .
+\end{aligned}
 $$ (eq-div-pythagoras)
 
 But exchange the arguments and the "distance" is another one: on three states the points at equal divergence *from* a centre and *to* it make different curves.

@@ -634,7 +634,7 @@ if run.on_mnist and run.profile != "smoke":
 
 # %% [markdown]
 r"""
-The two published networks have the same factorisation with the whole past as parents and a network in place of each table {cite:p}`uria2016,oord2016`; the next lectures build such models.
+The two published networks have the same factorisation with the whole past as parents and a network in place of each table {cite:p}`uria2016,oord2016pixel`; the next lectures build such models.
 
 ```{dropdown} A one-minute question: how many of the contexts of fourteen neighbours can 50,000 images visit?
 They make $784 \cdot 50{,}000 = 39$ million visits, four for each of the ten million contexts.
@@ -946,7 +946,7 @@ The labels explain why pixels go together, but only in the large.
 **The posterior of naive Bayes is a logistic regression.**
 $\log p(x, y)$ is linear in the pixels, $b_y + w_y \cdot x$, so that $p(y \mid x)$ is a softmax of ten linear functions.
 The same holds for Gaussian classes with equal covariance; with unequal ones quadratic terms stay.
-If only $p(y \mid x)$ is wanted, one can fit these linear functions directly, which is *discriminative*, and assumes nothing about the pixels {cite:p}`ng2002`.
+If only $p(y \mid x)$ is wanted, one can fit these linear functions directly, which is *discriminative*, and assumes nothing about the pixels {cite:p}`ng2001`.
 """
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: two samples of naive Bayes for each label. Right: the weights of its log-odds of 4 against 9; ink on red speaks for 4, ink on blue for 9.", "name": "fig-div-bayes"}, "image": {"alt": "On the left two rows of ten clouds of dots, each in the rough shape of one digit. On the right a square with a blue bar at the top, where a nine is closed, and red beside it, where a four has its arms."}}

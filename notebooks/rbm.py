@@ -155,7 +155,6 @@ if run.on_mnist:
 r"""
 The score of a model is the mean of $\log p(v)$ over the test images, in *nats*, the unit of the natural logarithm.
 Independent pixels reach the first number; each nat above it is dependence that a model has found.
-There is a ceiling.
 Our own coin flips decided the grey pixels, and no model can predict a coin: averaged over the flips, its log-likelihood is at most minus their entropy, $-45.5$ nats on the test images.
 
 ```{dropdown} A one-minute question: how many numbers would a table of the probabilities of all images need?
@@ -362,7 +361,7 @@ _ = axes[-1].set(xlabel="sweep")
 
 # %% [markdown]
 r"""
-The strong magnet seldom crosses between its two modes: look whether it does so at all in these 150 sweeps.
+The strong magnet seldom crosses between its two modes, perhaps never in these 150 sweeps.
 Digits are modes too, and most of the difficulties below are this slow *mixing*.
 
 ## Learning is a difference of two phases

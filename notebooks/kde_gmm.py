@@ -20,7 +20,7 @@ Put a small bump of probability on every data point, and you have a generative m
 Both are simple enough for exact statements: you will compute how wrong the first is and how much data it needs, and prove that the training of the second never takes a step down.
 
 ```{opening} fig-kde-film
-Forty of the hundred components of a mixture, while it is fitted to handwritten digits. All start as the same grey average; no label is ever seen, and there is no step size to choose.
+Thirty-six of the hundred components of a mixture, while it is fitted to handwritten digits. All start as the same grey average; no label is ever seen, and there is no step size to choose.
 ```
 
 At the end of this lecture you will be able to
@@ -175,7 +175,7 @@ checks.unbiased(
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Kernels that add up, for growing widths h: 200 data points (blue ticks), every tenth kernel (thin), their average (orange), and the truth (black). Grey: a histogram with bins as wide as the kernel.", "name": "fig-kde-widths"}}
 def draw_widths(h):
-    fig, ax = plt.subplots(figsize=(6.4, 2.8))
+    fig, ax = plt.subplots(figsize=(6.4, 2.6))
     bins = torch.arange(-5, 5, h * 12**0.5)
     ax.hist(data[:, 0], bins=bins, density=True, color="0.88")
     kernels = log_kernels(line, data[::10], h).exp() / 20
@@ -327,7 +327,7 @@ checks.close(
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: squared bias, variance and their sum for 200 points from the two humps, exact, against the width h. Right: the error against the number of points, for the best width (orange), a fixed one, and h = 1/N (grey).", "name": "fig-kde-mise"}, "image": {"alt": "Left: the squared bias rises with the width, the variance falls, and their sum has a minimum between a fifth and a quarter. Right, on logarithmic axes: with the best width the error falls along a nearly straight line; with a fixed width it falls and then levels off; with the width one over N it stays near 0.28 for ever."}}
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.8))
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.6))
 widths = torch.logspace(-1.3, 0, 60).tolist()
 parts = [mise(truth, h, 200) for h in widths]
 left.plot(widths, [b for b, _ in parts], color=plotting.COLOURS[0])
@@ -429,7 +429,7 @@ chosen = {
 }
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: mean log-likelihood of the data by their own estimate (grey), and when each point is left out (orange). Right: the estimate with Silverman's width and with that of the likelihood, and the truth (dashed).", "name": "fig-kde-choice"}, "image": {"alt": "Left: the grey curve rises without bound as the width goes to zero; the orange one has a maximum near 0.2 and falls on both sides. Right: with Silverman's width the estimate is a low hill with two broad humps; with the width chosen by likelihood it follows the two humps of the truth, with a few wiggles."}}
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.8))
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.6))
 left.plot(grid_of_widths, with_itself, color="grey")
 left.plot(grid_of_widths, likelihood, color=plotting.COLOURS[1])
 left.text(0.024, -0.6, "with itself", color="grey")
@@ -580,7 +580,7 @@ def everywhere(dim, error=0.1):
 all_over = {dim: everywhere(dim) for dim in range(1, 13)}
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Points needed for a relative squared error of 0.1 of a Gaussian in d dimensions: at the origin (orange) with Silverman's table (black), and on average over all x (blue).", "name": "fig-kde-curse"}, "image": {"alt": "Two rising, nearly straight lines on a logarithmic axis, from fewer than ten points in one dimension to about one million in ten and more than ten million in twelve. Black circles lie on the lower one."}}
-fig, ax = plt.subplots(figsize=(6.6, 2.7))
+fig, ax = plt.subplots(figsize=(6.6, 2.5))
 ax.semilogy(list(needed), [n for n, _ in needed.values()], color=plotting.COLOURS[1])
 ax.semilogy(list(all_over), list(all_over.values()), color=plotting.COLOURS[0])
 ax.plot(list(SILVERMAN), list(SILVERMAN.values()), "o", color="black", fillstyle="none")
@@ -1056,7 +1056,7 @@ checks.close(
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "EM on the pinwheel, half step by half step. Left: points in the colours of their responsibilities, and the components. Right: log p per point (black) and the ELBO (orange); the grey between them is KL.", "name": "fig-kde-em-film"}}
 def draw_climb(half):
     mixtures, rows = best_climb
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.0), width_ratios=(1, 0.9))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 2.8), width_ratios=(1, 0.9))
     shown = mixtures[(half + 1) // 2]
     coloured = responsibilities(mixtures[half // 2], x).float() @ PALETTE[:5]
     cloud(left, x, coloured.clamp(0, 1).numpy())
@@ -1322,7 +1322,7 @@ def bic(mixture, shape):
 
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Four shapes of covariance with five components (above), and the number of components with full covariances (below): log-likelihood per point of the training points (grey), of 5,000 held-out points (orange), and BIC (black, the less the better).", "name": "fig-kde-shapes"}, "image": {"alt": "Above: the five arms with ellipses; full ones follow the arms, shared and spherical ones are circles or nearly, diagonal ones are upright or level. Below: the training likelihood rises with every component; the held-out one rises to five and then falls slowly; BIC is least at five."}}
-fig = plt.figure(figsize=(7.4, 4.2))
+fig = plt.figure(figsize=(7.4, 4.0))
 upper, lower = fig.subfigures(2, 1, height_ratios=(1, 1))
 for ax, (shape, mixture) in zip(upper.subplots(1, 4), shapes.items(), strict=True):
     cloud(ax, x, plotting.COLOURS[0])
@@ -1490,16 +1490,16 @@ for num_components in dgm.progress(P.num_components, "mixtures"):
     )
 mixture = histories[P.num_components[1]][-1]
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The pixel probabilities of forty components, the heaviest at the end, after each step of EM.", "name": "fig-kde-film"}}
-heaviest = mixture.weights.argsort(descending=True)[:40]
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The pixel probabilities of 36 components, those with most weight at the end, after each step of EM.", "name": "fig-kde-film"}}
+heaviest = mixture.weights.argsort(descending=True)[:36]
 shown = [
     m.probs[heaviest].reshape(-1, 28, 28).cpu().numpy()
     for m in histories[P.num_components[1]][:16]
 ]
 plotting.film(
-    [plotting.tile(frame, columns=10) for frame in shown],
+    [plotting.tile(frame, columns=12) for frame in shown],
     labels=[f"{step} steps of EM" for step in range(len(shown))],
-    alt="Forty pictures that begin as the same grey blot. Within a few steps shapes "
+    alt="Small pictures that begin as the same grey blot. Within a few steps shapes "
     "appear in them, and they become blurred digits, each written in another way.",
     fps=3,
     width=640,
@@ -2000,7 +2000,7 @@ So k-means inherits from EM that it never makes its objective worse, and that it
 Near its fixed point EM acts like a linear map, and the error shrinks in each step by its largest eigenvalue: the share of the information that is missing because $z$ is hidden {cite:p}`dempster1977`.
 Take two Gaussians in one dimension, variances 1 and weights $\frac12$ known, means $-m$ and $m$ with $m$ unknown.
 For unlimited data from $m = m_0$ a step of EM is $m \leftarrow M(m) = \mathbb{E}\bigl[x \tanh(m x)\bigr]$.
-Write `rate(m_0)`, the derivative $M'(m_0)$, by quadrature or by a formula that you derive and integrate.
+Write `rate(m_0)`, the derivative $M'(m_0)$.
 What happens as the two come close?
 ```{exercise-end}
 ```

@@ -612,7 +612,7 @@ r"""
 Causal attention (left), and the block that is stacked (right). Attention moves vectors between places, the small network works at each place alone.
 ```
 
-A *transformer* stacks blocks of such a layer and a small network, each added to what comes in.
+A *transformer* stacks blocks of such a layer and a small network, each normalising what it reads and added to what comes in {cite:p}`xiong2020`.
 Several *heads* run side by side, each with its share of the $d$ dimensions, so that a place can look at several others at once.
 For a generator of sequences one more thing is useful: `past`, the keys and values of places that were computed before.
 """

@@ -609,6 +609,9 @@ _ = ax.set_yticks([80, 100, 120, 150, 200], [80, 100, 120, 150, 200], minor=Fals
 ax.minorticks_off()
 
 # %% tags=["check"]
+sizes = [size for size, *_ in ladder.values()]
+exact = [784, 1567, 1567, 3025, 11_611, 44_415, 666_419, 9_984_503]
+checks.close("parameters of the eight tables", sizes, exact)
 nested = [train_nll(neighbours(TEMPLATE[:k], 3, 4), patch) for k in range(11)]
 checks.at_most("one parent more never costs on training data", np.diff(nested), 1e-12)
 better = nll["independent"] - nll["10"]
@@ -794,7 +797,10 @@ checks.close("ten codes in one string, without commas", np.array(found), x_test[
 checks.at_least("bits beyond -log2 p: more than 1", excess, 1)
 checks.at_most("and less than 2", excess, 2)
 small = CountTable(patch, line)
-words = sorted(encode(small, x) for x in states)
+words = [encode(small, x) for x in states]
+back = np.array([decode(small, word)[0] for word in words])
+checks.close("all 4,096 patches come back", back, states)
+words = sorted(words)
 checks.at_most(
     "Kraft's sum over 4,096 codes", sum(2.0 ** -len(word) for word in words), 1
 )
@@ -1164,6 +1170,13 @@ checks.close(
     "scipy's jensenshannon is a root", roots**2, jensen_shannon(p, q), atol=1e-12
 )
 checks.close("KL, against scipy", kl(p, q), stats.entropy(p, q, axis=1), rtol=1e-9)
+pearson = [stats.chisquare(p[i], q[i]).statistic for i in range(100)]
+checks.close(
+    "chi squared: Pearson's, q is expected",
+    chi_squared(p, q)[:100],
+    pearson,
+    rtol=1e-10,
+)
 tv, there = total_variation(p, q), kl(p, q)
 checks.at_most("Pinsker: TV at most sqrt(KL / 2)", tv - np.sqrt(there / 2), 0)
 checks.at_most(

@@ -363,7 +363,7 @@ x = torch.zeros(24, 784, device=run.device)
 with torch.no_grad():
     for i in range(784):
         x[:, i] = torch.bernoulli(torch.sigmoid(fvsbn(x)[:, i]))
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.6))
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 1.7))
 plotting.image_grid(x_test[:24].cpu(), columns=8, ax=left)
 _ = plotting.image_grid(x.cpu(), columns=8, ax=right)
 
@@ -1149,10 +1149,13 @@ pixelcnn_uniform = torch.rand(16, 784, device=run.device)
 start = torch.zeros_like(pixelcnn_uniform)
 *_, pixelcnn_samples = sample(pixelcnn, start, order_784, pixelcnn_uniform)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Sixteen samples of each model, not chosen. Left: MADE. Right: PixelCNN.", "name": "fig-ar-samples"}, "image": {"alt": "Two grids of sixteen black and white pictures. Left, by MADE, rough digits, about half of them readable. Right, by PixelCNN, cleaner strokes that seldom make a digit."}}
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 1.9))
-plotting.image_grid(fast.cpu(), columns=8, ax=left)
-_ = plotting.image_grid(pixelcnn_samples.cpu(), columns=8, ax=right)
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Sixteen samples of each model, not chosen.", "name": "fig-ar-samples"}, "image": {"alt": "Two grids of sixteen black and white pictures. Above, by MADE, rough digits, about half of them readable. Below, by PixelCNN, cleaner strokes that seldom make a digit."}}
+fig, axes = plt.subplots(2, 1, figsize=(7.0, 4.0))
+for ax, name, images in zip(
+    axes, ("MADE", "PixelCNN"), (fast, pixelcnn_samples), strict=True
+):
+    plotting.image_grid(images.cpu(), columns=8, ax=ax)
+    ax.set_title(name, fontsize=10)
 
 # %% [markdown]
 r"""
@@ -1163,26 +1166,31 @@ Once more the digits of MADE, row by row, with their price:
 """
 
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Eight digits drawn by MADE, row by row, and the bits that each pixel cost.", "name": "fig-ar-film"}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Eight digits drawn by MADE, and the bits that each pixel cost; below, the mean number of bits a digit. The first frame is the last row, then it starts from the top.", "name": "fig-ar-film"}}
 def drawing(images, cost, row):
     """Left the digits so far, right the bits so far."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 1.9))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 1.8))
     so_far = (torch.arange(784) < 28 * row).float()
     plotting.image_grid(images * so_far, columns=4, ax=left)
     maps = (cost * so_far).reshape(-1, 28, 28)
-    right.imshow(plotting.tile(maps, columns=4), cmap="Oranges", vmin=0, vmax=4)
+    colours = plt.get_cmap("Oranges").with_extremes(under="0.85")
+    sheet = plotting.tile(maps, columns=4, background=-1)  # grey between the maps
+    right.imshow(sheet, cmap=colours, vmin=0, vmax=4)
     right.set_axis_off()
     return fig
 
 
 eight_digits, costs = fast[:8].cpu(), bits(made_784, fast[:8]).cpu()
-shown = [1, 3, *range(5, 26), 28]
+shown = [28, *range(4, 26)]  # a film opens on its first frame: the finished digits
+spent = [costs[:, : 28 * row].sum(1).mean() for row in shown]
 labels = [
-    f"row {row}: {costs[:, : 28 * row].sum(1).mean():.0f} bits a digit" for row in shown
+    f"row {row}: {bits_so_far:.0f} bits"
+    for row, bits_so_far in zip(shown, spent, strict=True)
 ]
 plotting.film(
     (drawing(eight_digits, costs, row) for row in shown),
     labels=labels,
+    width=680,
     alt="On the left eight digits that appear from the top to the bottom, row by row. "
     "On the right maps of bits, orange on white, that appear with them: dark where a "
     "stroke begins on a row and at its ends.",

@@ -27,19 +27,19 @@ def draw() -> str:
     back = f"M520 {y + 68:g} Q350 {y + 92:g} {LEFT + SIDE * COLUMN + SIDE} {y + 6:g}"
     back = f'<path d="{back}" fill="none" stroke="{MODEL}" stroke-width="2" marker-end="url(#tip)"/>'
     parts += [
-        text(134, 24, "the pixels before it", size=16, colour=DATA),
-        text(134, 266, "empty: not drawn yet", size=15, colour=MUTED),
+        text(134, 24, "the pixels before it", size=18, colour=DATA),
+        text(134, 266, "empty: not drawn yet", size=17, colour=MUTED),
         arrow(246, 80, 318, 104),
         f'<rect x="322" y="70" width="150" height="80" rx="8" fill="{UNIT}" stroke="{MODEL}" stroke-width="3"/>',
         text(397, 104, "a classifier", size=17),
         text(397, 130, "for pixel i", size=17),
         arrow(476, 110, 536, 110),
         text(542, 106, "p(x_i = 1 | before)", size=18, anchor="start", style="font-style:italic"),
-        text(542, 130, "one number", size=15, colour=MUTED, anchor="start"),
+        text(542, 130, "one number", size=17, colour=MUTED, anchor="start"),
         arrow(600, 146, 600, 192, colour=INK),
-        text(600, 214, "a coin decides", size=16, colour=INK),
+        text(600, 214, "a coin decides", size=18, colour=INK),
         back,
-        text(372, 244, "then the next pixel", size=15, colour=MUTED),
+        text(372, 244, "then the next pixel", size=17, colour=MUTED),
     ]
     return svg(710, 280, parts)
 

@@ -9,7 +9,11 @@ X_PIXELS, X_HIDDEN, Y = (220, 340, 460), (160, 280, 400, 520), (232, 138, 44)
 
 def line(x1: float, y1: float, x2: float, y2: float, allowed: bool) -> str:
     """A weight that may differ from zero, or a dotted one that is masked."""
-    look = f'stroke="{MODEL}" stroke-width="2"' if allowed else f'stroke="{NOISE}" stroke-dasharray="2 6"'
+    look = (
+        f'stroke="{MODEL}" stroke-width="2"'
+        if allowed
+        else f'stroke="{NOISE}" stroke-width="1.5" stroke-dasharray="2 5"'
+    )
     return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" {look}/>'
 
 
@@ -28,12 +32,12 @@ def draw() -> str:
         parts.append(circle(x, Y[0], str(position), DATA, radius=20))
         parts.append(circle(x, Y[2], str(position), MODEL, radius=20))
         parts.append(text(x, Y[0] + 44, f"x_{i}", size=19, style="font-style:italic"))
-        parts.append(text(x, Y[2] - 28, f"logit of x_{i}", size=15))
+        parts.append(text(x, Y[2] - 28, f"logit of x_{i}", size=17))
     for y, words in ((Y[0], "position"), (Y[1], "degree"), (Y[2], "position")):
-        parts.append(text(22, y + 6, words, size=16, anchor="start", colour=MUTED))
+        parts.append(text(22, y + 6, words, size=18, anchor="start", colour=MUTED))
     parts += [
-        text(560, Y[0] - 40, "to higher or equal", size=15, colour=MUTED, anchor="start"),
-        text(560, Y[2] + 52, "to higher only", size=15, colour=MUTED, anchor="start"),
+        text(546, Y[0] - 40, "to higher or equal", size=17, colour=MUTED, anchor="start"),
+        text(546, Y[2] + 52, "to higher only", size=17, colour=MUTED, anchor="start"),
     ]
     return svg(710, 290, parts)
 

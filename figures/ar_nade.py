@@ -19,8 +19,8 @@ def draw() -> str:
         parts += [
             box(x, 161, f"a_{i}", MODEL),
             arrow(x, 138, x, 108),
-            text(x + 10, 129, "\N{GREEK SMALL LETTER SIGMA}, V, b", size=15, colour=MUTED, anchor="start"),
-            text(x, 94, f"p(x_{i} = 1 | before)", size=16),
+            text(x + 10, 129, "\N{GREEK SMALL LETTER SIGMA}, V, b", size=17, colour=MUTED, anchor="start"),
+            text(x, 94, f"p(x_{i} = 1 | before)", size=18),
             arrow(x, 72, x, 62),
             circle(x, 38, f"x_{i}", DATA, radius=21),
         ]
@@ -30,7 +30,7 @@ def draw() -> str:
             f'<path d="M{left + 22} 42 C{left + 130} 52 {left + 96} 110 {left + 98} 154" fill="none" '
             f'stroke="{DATA}" stroke-width="2" marker-end="url(#tip)"/>'
         )
-        parts.append(text(left + 98, 188, f"+ W_{i} x_{i}", size=16, colour=DATA))
+        parts.append(text(left + 98, 188, f"+ W_{i} x_{i}", size=18, colour=DATA))
     parts.append(text(X[2] + 138, 166, ". . .", size=18, colour=MUTED))
     return svg(700, 205, parts)
 

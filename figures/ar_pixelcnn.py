@@ -12,7 +12,7 @@ def cell(x: float, y: float, side: float, colour: str, words: str = "") -> str:
 
 def mask(x: float, y: float, centre: int, title: str) -> list[str]:
     """Three by three, with the kept weights as ones."""
-    parts = [text(x + 60, y - 14, title, size=16)]
+    parts = [text(x + 60, y - 14, title, size=18)]
     for i in range(3):
         for j in range(3):
             kept = 3 * i + j < 4 + centre
@@ -43,17 +43,17 @@ def draw() -> str:
     parts = mask(24, 62, 0, "type A: first layer")
     parts += mask(206, 62, 1, "type B: all others")
     parts += [
-        text(84, 212, "no centre: it is", size=15, colour=MUTED),
-        text(84, 231, "the pixel itself", size=15, colour=MUTED),
-        text(266, 212, "centre: it holds", size=15, colour=MUTED),
-        text(266, 231, "earlier pixels only", size=15, colour=MUTED),
+        text(84, 212, "no centre: it is", size=17, colour=MUTED),
+        text(84, 231, "the pixel itself", size=17, colour=MUTED),
+        text(266, 212, "centre: it holds", size=17, colour=MUTED),
+        text(266, 231, "earlier pixels only", size=17, colour=MUTED),
     ]
     parts += field(400, 62, 5, 26)
     parts += [
-        text(543, 48, "five layers deep", size=16),
-        text(400, 240, "seen", size=16, colour=DATA, anchor="start"),
-        text(543, 240, "next pixel", size=16, colour=MODEL),
-        text(686, 240, "blind spot", size=16, colour=MUTED, anchor="end"),
+        text(543, 48, "five layers deep", size=18),
+        text(400, 240, "seen", size=18, colour=DATA, anchor="start"),
+        text(528, 240, "next pixel", size=18, colour=MODEL),
+        text(686, 240, "blind spot", size=18, colour=MUTED, anchor="end"),
     ]
     return svg(710, 256, parts)
 

@@ -131,7 +131,7 @@ states = all_states(10)
 
 
 def wild(x):
-    """Logits that jump about with the pixels before: the sine of the square of their number."""
+    """Logits that jump about: the sine of the square of the number before."""
     past = (x * 2 ** torch.arange(10)).cumsum(-1) - x * 2 ** torch.arange(10)
     return 5 * torch.sin(past**2 + torch.arange(10))
 
@@ -151,7 +151,7 @@ checks.close(
     "log p, against torch.distributions", log_prob(wild, states), by_torch, atol=1e-12
 )
 # %% tags=["check"]
-# A ring of ten spins of +-1, weight exp(0.7 s s') for neighbours: a source that is known.
+# A source that is known: ten spins of +-1 on a ring, weight exp(0.7 s s') a bond.
 spins = 2 * states - 1
 ring = torch.softmax(0.7 * (spins * spins.roll(1, dims=1)).sum(1), 0)
 entropy = -(ring @ ring.log())
@@ -279,7 +279,7 @@ def train(model, images, epochs, rate, *, batch_size=100, optimiser=None, done=0
 # %% tags=["hide-input"]
 # The driver of all trainings, and what measures a trained model
 def fit(name, model, images, epochs, rate, **settings):
-    """Train with progress, and in `full` with checkpoints; the mean loss of each epoch."""
+    """Mean loss of each epoch; with progress, and in `full` with checkpoints."""
     optimiser, history = torch.optim.Adam(model.parameters(), fused=True), []
     settings |= dict(optimiser=optimiser)
     steps = resumed(
@@ -316,9 +316,9 @@ fvsbn_test_nll = run.record(
     fvsbn_nll.mean(),
     unit="nats",
     standard_error=standard_error(fvsbn_nll),
-    protocol=f"centred logistic regressions, Adam 1.5e-2 to 0, {P.fvsbn_epochs} epochs, "
-    f"batch 100, static stochastic binarisation, {len(x_train):,} training images, "
-    f"{len(x_test):,} test images, exact",
+    protocol="centred logistic regressions, Adam 1.5e-2 to 0, batch 100, "
+    f"{P.fvsbn_epochs} epochs, static stochastic binarisation, {len(x_train):,} "
+    f"training images, {len(x_test):,} test images, exact",
     published=97.45,
     source="Larochelle and Murray 2011, Table 1: FVSBN on their binarised MNIST",
 )
@@ -328,8 +328,8 @@ fvsbn_train_nll = measure(fvsbn, x_train[: 2 * len(x_test)]).mean().item()
 count = sum(i - 1 + 1 for i in range(1, 785))
 checks.close("FVSBN: weights below the diagonal and biases", 784 * 785 / 2, count)
 checks.at_most("and no other is ever changed", fvsbn.W.detach().triu().abs().max(), 0)
-# XOR: two fair coins, and a third pixel that says whether they differ.  The loss is convex
-# in W and b, so where its gradient is zero it is least.
+# XOR: two fair coins, and a third pixel that says whether they differ.  The loss is
+# convex in W and b, so where its gradient is zero it is least.
 xor = torch.tensor([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=torch.float64)
 coins = FVSBN(torch.full((3,), 0.5, dtype=torch.float64))
 loss = -log_prob(coins, xor).mean()
@@ -363,7 +363,7 @@ x = torch.zeros(24, 784, device=run.device)
 with torch.no_grad():
     for i in range(784):
         x[:, i] = torch.bernoulli(torch.sigmoid(fvsbn(x)[:, i]))
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.6))
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 1.7))
 plotting.image_grid(x_test[:24].cpu(), columns=8, ax=left)
 _ = plotting.image_grid(x.cpu(), columns=8, ax=right)
 
@@ -625,7 +625,7 @@ made_test_nll = run.record(
     standard_error=standard_error(made_nll),
     protocol=f"{P.made_hidden} hidden ReLUs and direct connections, raster order, Adam "
     f"{P.made_rate:g} to 0, {P.made_epochs} epochs, batch 100, dynamic stochastic "
-    f"binarisation, {len(x_grey):,} training images, {len(x_test):,} test images, exact",
+    f"binarisation, {len(x_grey):,} training images, {len(x_test):,} test images",
     published=84.87,
     source="pytorch-generative, MADE with 8,000 hidden units, dynamic binarisation",
 )
@@ -798,8 +798,10 @@ MADE has weights of its own for every place, although a stroke looks the same ev
 Of a kernel with offsets $(u, v)$, rows down and columns to the right, keep
 
 $$
-u < 0, \qquad \text{or} \qquad u = 0 \ \text{and} \
-\begin{cases} v < 0 & \text{type A, first layer,} \\ v \leq 0 & \text{type B, all others.} \end{cases}
+\begin{aligned}
+\text{type A, first layer:}&\quad u < 0, \ \text{ or } u = 0 \text{ and } v < 0, \\
+\text{type B, all others:}&\quad u < 0, \ \text{ or } u = 0 \text{ and } v \leq 0 .
+\end{aligned}
 $$ (eq-ar-kernel)
 
 ```{figure} ../figures/ar_pixelcnn.svg
@@ -936,16 +938,16 @@ normalisation_error = run.record(
     "normalisation_max_error",
     max(sums.values()),
     unit="1",
-    protocol="largest |sum of p - 1| over all images: FVSBN, NADE, MADE with random order "
-    "2^10, PixelCNN 2^9 of "
-    "3 x 3, random weights, float64",
+    protocol="largest |sum of p - 1| over all images, random weights, float64: FVSBN, "
+    "NADE, MADE with random order (2^10), PixelCNN (2^9 of 3 x 3)",
 )
 future_gradient = run.record(
     "future_gradient_max",
     max(futures.values()),
     unit="1",
-    protocol="largest |d logit_i / d x_j| with j not before i in the order used: FVSBN, "
-    "NADE, MADE with random order and two hidden layers, PixelCNN on 3 x 3, random weights, float64",
+    protocol="largest |d logit_i / d x_j| with j not before i in the order, random "
+    "weights, float64: FVSBN, NADE, MADE with random order and two hidden layers, "
+    "PixelCNN on 3 x 3",
 )
 
 # %% tags=["check"]
@@ -978,10 +980,10 @@ pixelcnn_test_nll = run.record(
     pixelcnn_nll.mean(),
     unit="nats",
     standard_error=standard_error(pixelcnn_nll),
-    protocol=f"{P.pixelcnn_channels} channels, 7 x 7 and {P.pixelcnn_layers} layers of 3 x 3, "
-    f"Adam {P.pixelcnn_rate:g} to 0, {P.pixelcnn_epochs} epochs, batch {P.pixelcnn_batch}, dynamic "
-    f"stochastic binarisation, {min(P.pixelcnn_images, len(x_grey)):,} training images, {len(x_test):,} test "
-    "images, exact",
+    protocol=f"{P.pixelcnn_channels} channels, 7 x 7 and {P.pixelcnn_layers} layers of "
+    f"3 x 3, Adam {P.pixelcnn_rate:g} to 0, {P.pixelcnn_epochs} epochs, batch "
+    f"{P.pixelcnn_batch}, dynamic stochastic binarisation, first "
+    f"{P.pixelcnn_images:,} training images, {len(x_test):,} test images",
     published=81.45,
     source="pytorch-generative, PixelCNN, dynamic binarisation",
 )
@@ -1149,10 +1151,13 @@ pixelcnn_uniform = torch.rand(16, 784, device=run.device)
 start = torch.zeros_like(pixelcnn_uniform)
 *_, pixelcnn_samples = sample(pixelcnn, start, order_784, pixelcnn_uniform)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Sixteen samples of each model, not chosen. Left: MADE. Right: PixelCNN.", "name": "fig-ar-samples"}, "image": {"alt": "Two grids of sixteen black and white pictures. Left, by MADE, rough digits, about half of them readable. Right, by PixelCNN, cleaner strokes that seldom make a digit."}}
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 1.9))
-plotting.image_grid(fast.cpu(), columns=8, ax=left)
-_ = plotting.image_grid(pixelcnn_samples.cpu(), columns=8, ax=right)
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Sixteen samples of each model, not chosen.", "name": "fig-ar-samples"}, "image": {"alt": "Two grids of sixteen black and white pictures. Above, by MADE, rough digits, about half of them readable. Below, by PixelCNN, cleaner strokes that seldom make a digit."}}
+fig, axes = plt.subplots(2, 1, figsize=(7.0, 4.0))
+for ax, name, images in zip(
+    axes, ("MADE", "PixelCNN"), (fast, pixelcnn_samples), strict=True
+):
+    plotting.image_grid(images.cpu(), columns=8, ax=ax)
+    ax.set_title(name, fontsize=10)
 
 # %% [markdown]
 r"""
@@ -1163,26 +1168,31 @@ Once more the digits of MADE, row by row, with their price:
 """
 
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Eight digits drawn by MADE, row by row, and the bits that each pixel cost.", "name": "fig-ar-film"}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Eight digits drawn by MADE, and the bits that each pixel cost; below, the mean number of bits a digit. The first frame is the last row, then it starts from the top.", "name": "fig-ar-film"}}
 def drawing(images, cost, row):
     """Left the digits so far, right the bits so far."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 1.9))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 1.8))
     so_far = (torch.arange(784) < 28 * row).float()
     plotting.image_grid(images * so_far, columns=4, ax=left)
     maps = (cost * so_far).reshape(-1, 28, 28)
-    right.imshow(plotting.tile(maps, columns=4), cmap="Oranges", vmin=0, vmax=4)
+    colours = plt.get_cmap("Oranges").with_extremes(under="0.85")
+    sheet = plotting.tile(maps, columns=4, background=-1)  # grey between the maps
+    right.imshow(sheet, cmap=colours, vmin=0, vmax=4)
     right.set_axis_off()
     return fig
 
 
 eight_digits, costs = fast[:8].cpu(), bits(made_784, fast[:8]).cpu()
-shown = [1, 3, *range(5, 26), 28]
+shown = [28, *range(4, 26)]  # a film opens on its first frame: the finished digits
+spent = [costs[:, : 28 * row].sum(1).mean() for row in shown]
 labels = [
-    f"row {row}: {costs[:, : 28 * row].sum(1).mean():.0f} bits a digit" for row in shown
+    f"row {row}: {bits_so_far:.0f} bits"
+    for row, bits_so_far in zip(shown, spent, strict=True)
 ]
 plotting.film(
     (drawing(eight_digits, costs, row) for row in shown),
     labels=labels,
+    width=680,
     alt="On the left eight digits that appear from the top to the bottom, row by row. "
     "On the right maps of bits, orange on white, that appear with them: dark where a "
     "stroke begins on a row and at its ends.",
@@ -1640,7 +1650,7 @@ covs = torch.tensor([[[1.0, 0.6], [0.6, 0.8]], [[0.5, -0.2], [-0.2, 0.4]]]).doub
 
 
 def mixture_parameters(x_1):
-    """Weights, means and standard deviations of p(x_2 | x_1), shape (number, 2) each."""
+    """Weights, means, standard deviations of p(x_2 | x_1), shape (number, 2)."""
     var, cov = covs[:, 0, 0], covs[:, 0, 1]
     first = torch.distributions.Normal(means_2[:, 0], var.sqrt())
     weights = torch.softmax(weights_2.log() + first.log_prob(x_1[:, None]), 1)
@@ -1695,7 +1705,7 @@ We take those of MADE for whole images and predict the label from them by linear
 # %%
 @torch.no_grad()
 def accuracy(features, number=10_000):
-    """Share of right labels on test images, by ridge regression on features of images."""
+    """Share of right labels on test images, by ridge regression on features."""
     labels = [
         torch.from_numpy(y.astype("int64"))
         for y in (run.data.labels, run.data.test_labels)

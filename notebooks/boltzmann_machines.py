@@ -142,9 +142,7 @@ On a finite set of states this worry is gone.
 
 
 # %% tags=["check"]
-checks.close(
-    "one more unit of energy everywhere: log Z", np.log(z_low / z_high), 1.0, atol=1e-12
-)
+checks.close("one more unit of energy: log Z", np.log(z_low / z_high), 1.0, atol=1e-12)
 
 
 def integral(energy, L, num_points=400_001):
@@ -159,9 +157,7 @@ growth = [  # what doubling L adds to the integral from -L to L
 checks.close("E = x^2: doubling L adds nothing to Z", growth[0], 0.0, atol=1e-9)
 checks.close("E = 0: it adds 2 L", growth[1], 800.0, rtol=1e-4)
 # The integral is 2 arsinh(L), which grows by 2 log 2 with every doubling.
-checks.close(
-    "E = log(1 + x^2)/2: it adds 2 log 2", growth[2], 2 * math.log(2), atol=1e-4
-)
+checks.close("E = log(1 + x^2)/2: 2 log 2", growth[2], 2 * math.log(2), atol=1e-4)
 u = np.linspace(-34, 34, 6801)
 bumps = [np.exp(-((u - m) ** 2) / 2) / math.sqrt(2 * math.pi) for m in (-2, 3)]
 mixture = (0.3 * bumps[0] + 0.7 * bumps[1]).sum() * (u[1] - u[0])
@@ -170,9 +166,7 @@ inputs = np.indices((2,) * 10).reshape(10, -1).T - 0.5  # all 1,024 of a small n
 weights = np.sin(np.arange(320.0)).reshape(20, 16)
 scores = np.exp(np.tanh(inputs @ weights[:10]) @ weights[10:].T / 4)
 softmax = scores / scores.sum(1, keepdims=True)
-checks.close(
-    "softmax: sum over the outputs", softmax.sum(1), np.ones(1_024), atol=1e-12
-)
+checks.close("softmax: sum over outputs", softmax.sum(1), np.ones(1_024), atol=1e-12)
 checks.at_least("softmax: sum over all inputs, not 1", softmax.sum(0), 2)
 
 # %% [markdown]
@@ -242,12 +236,8 @@ checks.close("the energy, against a loop over units and pairs", E, by_pairs, ato
 for T in (0.5, 1.0, 3.0):
     p_T = boltzmann(E, T)
     checks.normalised(f"T = {T}: p sums to 1", np.log(p_T))
-    checks.close(
-        f"T = {T}: log ratios of all pairs of states, without Z",
-        np.log(p_T[:, None] / p_T[None, :]),
-        -(E[:, None] - E[None, :]) / T,
-        atol=1e-10,
-    )
+    log_ratios, gaps = np.log(p_T[:, None] / p_T), E[:, None] - E
+    checks.close(f"T = {T}: log ratios, without Z", log_ratios, -gaps / T, atol=1e-10)
 alike, allowed = np.full(16, 1 / 16), math.expm1(np.ptp(E) / 1e3) / 16
 checks.close("T = 1000: all states alike", boltzmann(E, 1e3), alike, atol=allowed)
 gap = np.sort(E)[1] - E.min()
@@ -365,28 +355,16 @@ def joint_table(a, J, D):
 
 joint = joint_table(*as_general(W, b, c), D)
 p_0 = probabilities(theta_0)
-checks.close(
-    "log f(x) = log of the sum over h",
-    log_f(X, theta_0),
-    np.log(joint.sum(1)),
-    atol=1e-12,
-)
-checks.close(
-    "p(x), against the joint table", p_0, joint.sum(1) / joint.sum(), atol=1e-12
-)
+F, f = -log_f(X, theta_0), joint.sum(1)
+checks.close("free energy = minus log of the sum over h", F, -np.log(f), atol=1e-12)
+checks.close("p(x), against the joint table", p_0, f / f.sum(), atol=1e-12)
 p_h = joint / joint.sum(1, keepdims=True)  # p(h|x), a row for each x
 hidden_entropy, mean_energy = -(p_h * np.log(p_h)).sum(1), -(p_h * np.log(joint)).sum(1)
-checks.close(
-    "free energy = mean energy minus entropy",
-    -log_f(X, theta_0),
-    mean_energy - hidden_entropy,
-    atol=1e-12,
-)
+name = "free energy = mean energy minus entropy"
+checks.close(name, F, mean_energy - hidden_entropy, atol=1e-12)
 checks.at_least("the entropy differs from x to x by, nats", np.ptp(hidden_entropy), 0.1)
-lowest = -np.log(joint.max(1)) + log_f(X, theta_0)
-checks.at_least(
-    "lowest energy minus F differs from x to x by, nats", np.ptp(lowest), 0.1
-)
+above = -np.log(joint.max(1)) - F
+checks.at_least("lowest energy minus F differs by, nats", np.ptp(above), 0.1)
 
 
 def farthest_from_product(table):
@@ -398,9 +376,7 @@ def farthest_from_product(table):
 
 checks.at_most("restricted: p(h|x) is a product", farthest_from_product(joint), 1e-13)
 general = farthest_from_product(joint_table(a, J, 2))
-checks.at_least(
-    "general, four units: p(h|x) is none, largest difference", general, 0.01
-)
+checks.at_least("general: p(h|x) is none, largest difference", general, 0.01)
 
 # %% [markdown]
 r"""
@@ -538,24 +514,20 @@ _ = run.record(
 
 # %% tags=["check"]
 states = [0, 3, 3, 5, 0, 6, 3, 5, 3, 1]  # ten data points, by the number of the state
-ten, frequencies = X[states], np.bincount(states, minlength=8) / 10
+ten, p_ten = X[states], np.bincount(states, minlength=8) / 10
 
 
 def log_likelihood(theta, data):
     return log_f(data, theta).sum() - len(data) * log_z(theta)
 
 
-checks.close(
-    "log-likelihood = log of a product of probabilities",
-    log_likelihood(theta_0, ten),
-    np.log(p_0[states].prod()),
-    atol=1e-10,
-)
+name, product = "log-likelihood = log of a product of probabilities", p_0[states].prod()
+checks.close(name, log_likelihood(theta_0, ten), np.log(product), atol=1e-10)
 checks.gradient(
     "gradient of log p of ten points, in W, b and c",
     lambda t: log_likelihood(t, ten),
     theta_0,
-    10 * likelihood_gradient(theta_0, frequencies),
+    10 * likelihood_gradient(theta_0, p_ten),
     atol=1e-8,
 )
 pairs = log_f(X, theta_0)[:, None] + log_f(X, theta_0)  # of all data sets of two points
@@ -608,6 +580,11 @@ def kl(p, q):
     return p[seen] @ np.log(p[seen] / q[seen])
 
 
+def frequencies(x):
+    """How often each state occurs among the rows of `x`, as a fraction."""
+    return np.bincount((x @ [1, 2, 4]).astype(int), minlength=8) / len(x)
+
+
 learned = learn(theta_0, lambda t: likelihood_gradient(t, p_data))
 trained = learned[P.ascent_steps]
 curve = {step: kl(p_data, probabilities(t)) for step, t in learned.items()}
@@ -657,7 +634,7 @@ checks.at_least("states with too much that the first step raises", raised.sum(),
 
 # %% [markdown]
 r"""
-In thirty steps the machine learns how often each bit is on; the parity, which no pair shows, takes a thousand.
+In thirty steps the machine learns how often each bit is on; the parity, which no pair shows, takes about a thousand.
 The forces act on $\log f$, and states share parameters: the first step even raises states that have too much already.
 
 ```{dropdown} A one-minute question: has a machine with zero gradient learned its data?
@@ -699,12 +676,8 @@ three_ways = [
 for name, value in zip(("joint", "over x", "over h"), three_ways, strict=True):
     exact = np.log(joint.sum())  # of the general machine with two empty blocks
     checks.close(f"log Z, sum {name}", value, exact, atol=1e-12)
-checks.close(
-    "p(h), against the joint table",
-    boltzmann(-log_f(all_h, theta_swapped)),
-    joint.sum(0) / joint.sum(),
-    atol=1e-12,
-)
+p_h, exact = boltzmann(-log_f(all_h, theta_swapped)), joint.sum(0) / joint.sum()
+checks.close("p(h), against the joint table", p_h, exact, atol=1e-12)
 _ = run.record(
     "log_z_agreement",
     np.ptp(three_ways),
@@ -781,21 +754,22 @@ limits = {
 plotting.table(limits, columns=("units D + H, D = H, in", "joint sum", "short sum"))
 
 # %% tags=["check"]
-for n, ((slow, _), _), ((fast, _), _) in zip(
-    units, joint_runs, short_runs, strict=False
-):
-    checks.close(f"{n} units: log Z by both sums", fast, slow, rtol=1e-12)
+slow, fast = ([value for (value, _), _ in runs] for runs in (joint_runs, short_runs))
+what = f"log Z of 4 to {P.max_units} units, by both sums"
+checks.close(what, fast[: len(slow)], slow, rtol=1e-12)
 terms = [[number for (_, number), _ in runs] for runs in (joint_runs, short_runs)]
 checks.close("terms of the joint sums", terms[0], 2 ** units[: len(joint_runs)])
 checks.close("terms of the short ones", terms[1], 2 ** (units // 2))
-for d, ((estimate, points), _) in enumerate(grid_runs, 1):
-    # C has the eigenvalues 0.7 and 0.7 + 0.3 d; a grid of spacing 1 errs by its first
-    # Fourier terms, 2 d exp(-2 pi^2).
-    exact = 0.5 * (
-        d * math.log(2 * math.pi) + math.log(0.7 ** (d - 1) * (0.7 + 0.3 * d))
-    )
-    allowed = 4 * d * math.exp(-2 * math.pi**2)
-    checks.close(f"{points:,} points, d = {d}: log Z", estimate, exact, atol=allowed)
+d = np.arange(1, 6)
+exact = 0.5 * (d * math.log(2 * math.pi) + np.log(0.7 ** (d - 1) * (0.7 + 0.3 * d)))
+# A grid of spacing 1 errs by its first Fourier terms, 2 d exp(-2 pi^2).
+by_grid, allowed = (
+    [value for (value, _), _ in grid_runs],
+    20 * math.exp(-2 * math.pi**2),
+)
+checks.close("a Gaussian in 1 to 5 dimensions, by grids", by_grid, exact, atol=allowed)
+points = [number for (_, number), _ in grid_runs]
+checks.close("points of the grids", points, 15**d)
 name = "units whose joint sum takes the age of the universe"
 checks.at_most(name, limits["the age of the universe"][0], 99)
 
@@ -936,12 +910,9 @@ _ = right.set(ylabel="probability that all are on", xlabel="units")
 
 # %% tags=["check"]
 mean_log_p = [p_data @ np.log(q) for q in models["4 hidden"].values()]
-checks.close(
-    "KL + mean log-likelihood, all along the learning: minus the entropy of the data",
-    np.array(mean_log_p) + np.array(list(curve.values())),
-    np.full(len(curve), -entropy(p_data)),
-    atol=1e-12,
-)
+name = "KL + mean log-likelihood, all along the learning: minus the entropy of the data"
+total, constant = np.add(mean_log_p, list(curve.values())), -entropy(p_data)
+checks.close(name, total, np.full(len(curve), constant), atol=1e-12)
 parts = -entropy(p_data) + p_data @ -log_f(X, theta_0) + log_z(theta_0)
 checks.close("KL = <log p_data> + <F> + log Z", parts, kl(p_data, p_0), atol=1e-12)
 checks.gradient(
@@ -960,32 +931,21 @@ _ = run.record(
 no_factors = (1 + 0.9 * parity) / 8
 covariance = np.cov(X.T, aweights=no_factors, ddof=0)
 checks.close("parity alone: no covariances", covariance, np.eye(3) / 4, atol=1e-14)
-checks.close(
-    "parity alone: KL from independent bits = log 2 - H(0.05)",
-    kl(no_factors, np.full(8, 1 / 8)),
-    math.log(2) - entropy(np.array([0.05, 0.95])),
-    atol=1e-12,
-)
+of_parity = math.log(2) - entropy(np.array([0.05, 0.95]))
+from_independent = kl(no_factors, np.full(8, 1 / 8))
+name = "parity alone: KL from independent bits = log 2 - H(0.05)"
+checks.close(name, from_independent, of_parity, atol=1e-12)
 moved = np.array([0.3, -0.2, 0.5, 1.0, -1.0, 0.4])
 p_moved = boltzmann(-t @ moved)
-checks.close(
-    "visible: second derivatives of the mean log-likelihood = minus a covariance",
-    differences(visible_gradient, moved),
-    -np.cov(t.T, aweights=p_moved, ddof=0),
-    atol=1e-8,
-)
-checks.close(
-    "visible: means of x_i and x_i x_j agree with the data",
-    ends["fully visible"] @ t,
-    p_data @ t,
-    atol=1e-9,
-)
-checks.close(
-    "visible: what remains is the difference of the entropies",
-    kl(p_data, ends["fully visible"]),
-    entropy(ends["fully visible"]) - entropy(p_data),
-    atol=1e-8,
-)
+name = "visible: second derivatives of the mean log-likelihood = minus a covariance"
+covariance = np.cov(t.T, aweights=p_moved, ddof=0)
+checks.close(name, differences(visible_gradient, moved), -covariance, atol=1e-8)
+q = ends["fully visible"]
+name = "visible: means of x_i and x_i x_j agree with the data"
+checks.close(name, q @ t, p_data @ t, atol=1e-9)
+name = "visible: what remains is the difference of the entropies"
+checks.close(name, kl(p_data, q), entropy(q) - entropy(p_data), atol=1e-8)
+checks.close("visible: KL left, nats", kl(p_data, q), 0.40, atol=5e-3)
 checks.at_most("4 hidden units: KL left", kl(p_data, ends["4 hidden"]), 1e-6)
 
 # %% [markdown]
@@ -1031,9 +991,6 @@ for ascent in one_hidden:
 checks.close("KL at the two maxima, nats", summits, [0.273, 0.362], atol=5e-4)
 left = [kl(p_data, ends[name]) for name in list(models)[2:]]
 checks.close("where gradient ascent has got", left, summits, atol=1e-3)
-checks.close(
-    "visible: KL left, nats", kl(p_data, ends["fully visible"]), 0.40, atol=5e-3
-)
 
 # %% [markdown]
 r"""
@@ -1169,24 +1126,24 @@ samples = {k: x for k, x in enumerate(chains, 1) if k in (1, 10, 1_000)}
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: distance (total variation) of block Gibbs chains from the model after k sweeps from 000, at four stages of learning; dashed: powers of the second eigenvalue. Right: 5,000 chains of the trained machine after 1, 10 and 1,000 sweeps (markers), and the data (bars).", "name": "fig-bm-mixing"}, "image": {"alt": "Left: four rows of points on a logarithmic axis that follow straight dashed lines downwards, steeply at the start of learning, less so at each later stage, and hardly at all for the trained machine. Right: eight bars, four of them high. After one sweep nearly all chains are still at 000, after ten most of them; after a thousand the markers lie on the tops of the bars."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.0), width_ratios=(1.15, 1))
 shades = plt.colormaps["Oranges"](np.linspace(0.45, 1.0, 4))
-places = ((7, 2, "left"), (7, 2, "left"), (0, -18, "right"), (0, 9, "right"))
-for (name, distance), colour, (dx, dy, side) in zip(
-    mixing.items(), shades, places, strict=True
+labels = ((1, 3e-8, "left"), (14, 2e-4, "left"), (40, 1e-3, "right"), (40, 1, "right"))
+for (name, distance), colour, (*at, side) in zip(
+    mixing.items(), shades, labels, strict=True
 ):
     last = np.flatnonzero(distance > 1e-7)[-1]
     left.semilogy(ks[: last + 1], distance[: last + 1], "o", markersize=3, color=colour)
     line = distance[last] * lambda_2[name] ** (ks[: last + 1] - ks[last])
     left.semilogy(ks[: last + 1], line, "--", color=colour, linewidth=1)
     words = rf"{name}, $\lambda_2$ = {lambda_2[name]:.2f}"
-    at, style = (ks[last], distance[last]), {"textcoords": "offset points", "ha": side}
-    left.annotate(words, at, (dx, dy), color=colour, fontsize=10, **style)
-left.set(xlabel="sweeps k", ylabel="distance", ylim=(2e-8, 5), xlim=(0, 44))
+    left.text(*at, words, color=colour, fontsize=10, ha=side)
+left.set(xlabel="sweeps k", ylabel="distance", ylim=(1e-8, 9), xlim=(0, 42))
 right.bar(bits, p_data, color=plotting.COLOURS[0], alpha=0.4)
 for (k, x), marker in zip(samples.items(), "xvo", strict=True):
-    counts = np.bincount((x @ [1, 2, 4]).astype(int), minlength=8) / len(x)
     label = f"{k:,} sweep{'s' * (k > 1)}"
     shade = plotting.COLOURS[1]
-    right.plot(bits, counts, marker, label=label, color=shade, markerfacecolor="none")
+    right.plot(
+        bits, frequencies(x), marker, label=label, color=shade, markerfacecolor="none"
+    )
 right.set(xlabel="state x", ylabel="frequency")
 right.tick_params(axis="x", labelrotation=45)
 _ = right.legend(fontsize=9)
@@ -1206,12 +1163,8 @@ checks.close("block sweep: reversible", asymmetry(p_300, K), 0.0, atol=1e-14)
 values = np.concatenate([np.linalg.eigvals(K).real for K in kernels.values()])
 checks.at_least("block sweep: no eigenvalue is negative", values, -1e-12)
 unit_kernels = [unit_kernel(i, a, J) for i in range(4)]
-checks.close(
-    "one unit: reversible",
-    [asymmetry(p_4, K) for K in unit_kernels],
-    np.zeros(4),
-    atol=1e-14,
-)
+flows = [asymmetry(p_4, K) for K in unit_kernels]
+checks.close("one unit: reversible", flows, np.zeros(4), atol=1e-14)
 sweep = np.linalg.multi_dot(unit_kernels)
 checks.close("sweep over units: p(s) stays", p_4 @ sweep, p_4, atol=1e-14)
 checks.at_least("sweep over units: not reversible", asymmetry(p_4, sweep), 1e-3)
@@ -1231,8 +1184,9 @@ for name, states, kernel, sampler in (
         start = np.repeat(states[[5]], P.num_chains, axis=0)
         after = next(islice(sampler(start), sweeps - 1, None))
         exact = np.linalg.matrix_power(kernel, sweeps)[5] @ moments(states)
-        # Each is on in at least 25 of the chains, and off: their means are Gaussian.
-        checks.true(f"{name}: none is rare", P.num_chains * exact.min() > 25)
+        # On and off in at least 25 chains each: their means are Gaussian.
+        rarest = P.num_chains * min(exact.min(), 1 - exact.max())
+        checks.at_least(f"{name}: chains of the rarest moment", rarest, 25)
         what = f"{name}, {sweeps} sweep(s) of the sampler, against the kernel: moments"
         checks.unbiased(what, moments(after), exact)
 
@@ -1329,12 +1283,8 @@ predicted = np.array([squared_error(int(S)) for S in lengths])
 checks.close("integrated autocorrelation time, about 14", tau, 14, atol=0.5)
 checks.at_most("what is left of the start after 200 sweeps", slow[-1] ** 200, 1e-9)
 checks.unbiased("the chains after that burn-in", moments(burned_in), p @ moments(X))
-checks.close(
-    "averages along chains that stand still",
-    np.array(list(running_gradients(repeat(X), theta, [2, 5]))),
-    np.stack([G, G]),
-    atol=1e-12,
-)
+still = np.array(list(running_gradients(repeat(X), theta, [2, 5])))
+checks.close("averages along chains that stand still", still, [G, G], atol=1e-12)
 centred = G - p @ G
 lag = [  # covariance after k sweeps with the state now, summed over components
     p @ (centred * (np.linalg.matrix_power(K, k) @ centred)).sum(1) for k in range(5)
@@ -1342,17 +1292,11 @@ lag = [  # covariance after k sweeps with the state now, summed over components
 checks.close("the parts of the eigenvectors add up to V", V, lag[0], rtol=1e-12)
 checks.close("the eigenvalue 1 carries none", carried[-1], 0.0, atol=1e-12)
 by_pairs = sum(lag[abs(i - j)] for i in range(5) for j in range(5)) / 25
-checks.close(
-    "error of 5 sweeps, against the sum over 25 pairs",
-    squared_error(5),
-    by_pairs,
-    rtol=1e-12,
-)
-checks.unbiased(
-    "squared error, measured over predicted, each length",
-    (measured / predicted[:, None]).T,
-    np.ones(len(lengths)),
-)
+name = "error of 5 sweeps, against the sum over 25 pairs"
+checks.close(name, squared_error(5), by_pairs, rtol=1e-12)
+ratios = (measured / predicted[:, None]).T
+name = "squared error, measured over predicted, each length"
+checks.unbiased(name, ratios, np.ones(len(lengths)))
 far = 10**6
 limit = far * squared_error(far) / V
 checks.close("tau is the limit of S error / V", limit, tau, rtol=tau / far)
@@ -1533,9 +1477,8 @@ for name in ("after 300 steps", "after 1,000"):
 stated = [bias["at the start"][0], *bias["after 1,000"][[0, 9]]]
 checks.close("bias / gradient as stated", stated, [0.18, 0.57, 0.20], atol=5e-3)
 p = probabilities(theta)
-checks.close(
-    "CD-1 on data that are the model", expected_cd(theta, p, 1), 0 * theta, atol=1e-14
-)
+on_itself = expected_cd(theta, p, 1)
+checks.close("CD-1 on data that are the model", on_itself, 0 * theta, atol=1e-14)
 for what, field in (
     ("CD-1, its expected update", expected_cd(cd_point, rough, 1)),
     ("the gradient, itself", likelihood_gradient(true_point, rough)),
@@ -1547,7 +1490,7 @@ checks.close("nats lost by CD-1", kl_lost, 9.4e-5, atol=5e-7)
 
 # %% [markdown]
 r"""
-The two fixed points differ, here by no more than $10^{-4}$ nats.
+The two fixed points differ; here CD-1 loses no more than $10^{-4}$ nats.
 The [RBM lecture](rbm.ipynb) shows what becomes of CD-1 on digits, and what persistent chains do about it.
 
 ```{dropdown} A one-minute question: CD-1 starts at the data. Which mistakes of a model can it not see?
@@ -1902,9 +1845,7 @@ def check_metropolis(answer):
     checks.close("rows sum to 1", np.sum(K, axis=1), np.ones(16), atol=1e-14)
     checks.close("p stays", p @ K, p, atol=1e-14)
     checks.close("reversible", asymmetry(p, K), 0.0, atol=1e-14)
-    checks.close(
-        "100 more units of energy: the same matrix", answer(E + 100), K, atol=1e-12
-    )
+    checks.close("energies + 100: the same matrix", answer(E + 100), K, atol=1e-12)
     # Where a flip goes down in energy it is always accepted: once in four proposals.
     down = [
         K[r, r ^ (1 << i)]
@@ -1923,9 +1864,8 @@ def check_metropolis(answer):
         "Metropolis, random scan": np.linalg.matrix_power(hops, 7),
     }
     found = {name: second_eigenvalue(kernel) for name, kernel in found.items()}
-    checks.close(
-        "systematic scan = block", found["systematic scan"], found["block"], atol=1e-9
-    )
+    pair = found["systematic scan"], found["block"]
+    checks.close("systematic scan = block", *pair, atol=1e-9)
     print("right")
     return plotting.table(found, columns=("sweep", "second eigenvalue"), digits=4)
 
@@ -2054,21 +1994,15 @@ def hessian(theta, step=1e-4):
 
 
 some = np.array([1.0, -2.0])
-checks.close(
-    "one hidden unit: log f, against the sum over h",
-    log_f_hidden(some),
-    np.log(sum(np.exp((h - 0.5) * half @ some) for h in (0, 1))),
-    atol=1e-12,
-)
+exact = np.log(sum(np.exp((h - 0.5) * half @ some) for h in (0, 1)))
+name = "one hidden unit: log f, against the sum over h"
+checks.close(name, log_f_hidden(some), exact, atol=1e-12)
 summit, zero = best[log_f_hidden], np.zeros(2)
 for theta_2 in (some, zero, summit):
     # Second differences err by about 1e-16 / step^2 = 1e-8, times a few.
-    checks.close(
-        f"Hessian at {theta_2} = a difference of covariances",
-        hessian(theta_2),
-        hidden_hessian(theta_2, own_data[log_f_hidden]),
-        atol=5e-7,
-    )
+    exact = hidden_hessian(theta_2, own_data[log_f_hidden])
+    name = f"Hessian at {theta_2} = a difference of covariances"
+    checks.close(name, hessian(theta_2), exact, atol=5e-7)
 for theta_2 in (zero, summit, -summit):
     slope = differences(own_likelihood, theta_2)
     checks.close(f"one hidden unit, {theta_2}: zero gradient", slope, zero, atol=1e-9)
@@ -2120,20 +2054,12 @@ $$ (eq-bm-beta)
 
 # %% tags=["check"]
 beta, p_beta = np.array(1.3), boltzmann(E, 1 / 1.3)
-checks.gradient(
-    "d log Z / d beta = minus the mean energy",
-    lambda beta: log_sum_exp(-beta * E),
-    beta,
-    -p_beta @ E,
-    atol=1e-8,
-)
-checks.gradient(
-    "its derivative = the variance of the energy",
-    lambda beta: -boltzmann(E, 1 / beta) @ E,
-    beta,
-    p_beta @ (E - p_beta @ E) ** 2,
-    atol=1e-8,
-)
+mean, variance = p_beta @ E, p_beta @ (E - p_beta @ E) ** 2
+for what, function, slope in (
+    ("d log Z / d beta = minus the mean energy", lambda b: log_sum_exp(-b * E), -mean),
+    ("once more: the variance", lambda b: -boltzmann(E, 1 / b) @ E, variance),
+):
+    checks.gradient(what, function, beta, slope, atol=1e-8)
 
 # %% [markdown]
 r"""
@@ -2146,9 +2072,7 @@ The machine with 4 hidden units learns from 300 draws; its mean log-probability 
 # %%
 few = X[rng.choice(8, size=300, p=p_data)]
 new = X[rng.choice(8, size=10_000, p=p_data)]
-rows, counts = np.unique(few @ [1, 2, 4], return_counts=True)
-seen = np.zeros(8)
-seen[rows.astype(int)] = counts / 300
+seen = frequencies(few)
 ascent = climb(theta_0, lambda t: likelihood_gradient(t, seen))
 from_few = next(islice(ascent, 4_999, None))
 held_out = log_f(new, from_few) - log_sum_exp(log_f(X, from_few))
@@ -2175,15 +2099,10 @@ plotting.table(
 )
 
 # %% tags=["check"]
-checks.unbiased(
-    "held-out log-likelihood, against its exact mean",
-    held_out,
-    found["learned from 300 draws"],
-)
-# Twice the loss times 300 is about a chi-squared of 7 degrees of freedom: below 41.6 but
-# once in 1.7 million, if the machine follows the sample.
+exact = found["learned from 300 draws"]
+checks.unbiased("held-out log-likelihood, against its exact mean", held_out, exact)
 cost = -entropy(p_data) - found["learned from 300 draws"]
-checks.at_most("nats that the finite sample costs", cost, 1.5 * 41.6 / 600)
+checks.at_most("guard: nats that the finite sample costs", cost, 0.1)
 checks.at_least("and no model can gain", cost, 0.0)
 
 # %% [markdown]

@@ -124,7 +124,7 @@ The two energies are different functions and the same model.
 ```
 
 **There are three ways to live with $Z$: know it, never need it, or count, estimate or bound it.**
-Gaussians and other exponential families know it in closed form, and mixtures, autoregressive models and flows have $Z = 1$ by construction; one draws from them directly.
+Gaussians and many other exponential families know it in closed form, and mixtures, autoregressive models and flows have $Z = 1$ by construction; one draws from them directly.
 The price is a restricted $f$.
 Boltzmann machines, and energies made of neural networks, allow any $f$.
 For small ones we count $Z$; for large ones we look for questions that do not need it.
@@ -798,8 +798,8 @@ r"""
 (Memory ends first: a table for 43 units has 70 terabytes. One would add up in blocks, in about the same time.)
 
 ```{dropdown} A one-minute question: MNIST has 784 pixels. How many hidden units may an RBM have if Z is to be exact?
-As many as a sum of $2^H$ terms allows: with 16 hidden units it has 65,536, done in a second, and with 500 it is out of reach.
-[The RBM lecture](rbm.ipynb) does both.
+As many as a sum of $2^H$ terms allows: with 16 hidden units it has 65,536, with 500 it is out of reach.
+[The RBM lecture](rbm.ipynb) trains both.
 ```
 
 ## Learning exactly
@@ -844,7 +844,7 @@ $$ (eq-bm-entropies)
 """
 
 # %%
-both_on = np.stack([X[:, i] * X[:, j] for i, j in combinations(range(3), 2)], -1)
+both_on = np.column_stack([X[:, i] * X[:, j] for i, j in combinations(range(3), 2)])
 t = np.hstack([X, both_on])  # x_i and x_i x_j of all states
 
 
@@ -954,7 +954,7 @@ The visible machine stops 0.40 nats above the data, where {eq}`eq-bm-entropies` 
 One hidden unit brings part of the missing dependence, four bring all of it.
 
 **With hidden units the likelihood need not be concave, and a maximum may be a false one.**
-From another start the same machine with one hidden unit flattens 0.09 nats higher, at a local maximum (with some weights at infinity, so that it is approached slowly).
+From another start the same machine with one hidden unit ends at a divergence that is 0.09 nats larger, a local maximum of the likelihood (with some weights at infinity, so that it is approached slowly).
 """
 
 
@@ -978,6 +978,11 @@ def climb_by_em(share, on, steps=5_000):
         share, on = posterior[1].sum(), posterior @ X / posterior.sum(1, keepdims=True)
 
 
+alike = next(islice(climb(np.zeros(19), exact_gradient), 2_999, None))
+spread = np.ptp(unpack(alike, 3)[0], axis=1)
+checks.close("4 hidden units from zero stay alike", spread, np.zeros(3), atol=1e-9)
+left = kl(p_data, probabilities(alike))
+checks.at_least("and leave at least the KL of one, nats", left, 0.25)
 summits = []
 for ascent in one_hidden:
     share, on = mixture_of(ascent[P.ascent_steps])
@@ -995,7 +1000,7 @@ checks.close("where gradient ascent has got", left, summits, atol=1e-3)
 # %% [markdown]
 r"""
 ```{dropdown} A one-minute question: why does the machine with four hidden units not start at zero?
-There all hidden units are alike and get the same gradient, so they stay alike: four units do the work of one.
+There all hidden units are alike and get the same gradient, so they stay alike, four copies of one unit.
 (Zero is a fair start for the visible machine, whose likelihood is concave.)
 ```
 
@@ -1087,7 +1092,7 @@ r"""
 Two properties count.
 A distribution $p$ is **stationary** for a kernel if a step turns $p$ into $p$.
 The kernel is **reversible** if even the flow $p(x)\, K(x \to x')$ equals the flow back.
-Resampling one unit is reversible, and so is the block sweep as a kernel of $x$ alone, because $x \to h \to x$ reads the same backwards; a sweep over units 1, 2, 3, ... is stationary and not reversible.
+Resampling one unit is reversible, and so is the block sweep as a kernel of $x$ alone, because $x \to h \to x$ reads the same backwards; for a sweep over units 1, 2, 3, ... $p$ is stationary, but the sweep is not reversible.
 
 How fast is the start forgotten?
 A reversible kernel has real eigenvalues, and those of the block sweep are never negative: $K$, made symmetric, is a matrix times its transpose.
@@ -1931,8 +1936,10 @@ The data of each machine are those of the machine itself at known parameters, so
 
 # %% tags=["hide-input"]
 # The two machines with two parameters
-t_visible = np.stack([X.sum(1), both_on.sum(1)], -1)
-half = np.stack([X[:, 0] - 0.5, X[:, 1] + X[:, 2] - 1], -1)  # a(x) is half @ (w_1, w_2)
+t_visible = np.column_stack([X.sum(1), both_on.sum(1)])
+half = np.column_stack(
+    [X[:, 0] - 0.5, X[:, 1] + X[:, 2] - 1]
+)  # a(x) = half @ (w_1, w_2)
 
 
 def log_f_visible(theta):

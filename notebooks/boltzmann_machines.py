@@ -409,6 +409,14 @@ There the mean is over the data (and over $p(h \mid x)$, which is the $\hat h$ o
 
 If you minimise $-\log p$, both signs flip; learning that lives on such a difference is called *contrastive*.
 
+```{figure} ../figures/bm_learning.svg
+:name: fig-bm-learning
+:alt: Boxes joined by arrows. Data feed the positive phase, a mean of grad log f. One of three boxes feeds the negative phase: all states, exact; a long chain, noisy; CD-k, biased. Positive phase minus negative phase is a step of theta, and a dashed arrow leads from the step back to the negative phase, new samples.
+:width: 560px
+
+One step of learning. All methods share the positive phase; they differ in how they get the negative one: exactly in this section and the next two, then by a long chain, then by CD-k.
+```
+
 It takes two steps.
 **The units of one configuration depend on each other; the data points do not, and each brings its own $1 / Z$.**
 A likelihood assumes that whole configurations $x^{(1)}, \dots, x^{(N)}$ are drawn independently from one $p(x)$, which is no product over its units:
@@ -1131,7 +1139,7 @@ samples = {k: x for k, x in enumerate(chains, 1) if k in (1, 10, 1_000)}
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: distance (total variation) of block Gibbs chains from the model after k sweeps from 000, at four stages of learning; dashed: powers of the second eigenvalue. Right: 5,000 chains of the trained machine after 1, 10 and 1,000 sweeps (markers), and the data (bars).", "name": "fig-bm-mixing"}, "image": {"alt": "Left: four rows of points on a logarithmic axis that follow straight dashed lines downwards, steeply at the start of learning, less so at each later stage, and hardly at all for the trained machine. Right: eight bars, four of them high. After one sweep nearly all chains are still at 000, after ten most of them; after a thousand the markers lie on the tops of the bars."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.0), width_ratios=(1.15, 1))
 shades = plt.colormaps["Oranges"](np.linspace(0.45, 1.0, 4))
-labels = ((1, 3e-8, "left"), (14, 2e-4, "left"), (40, 1e-3, "right"), (40, 1, "right"))
+labels = ((1, 3e-8, "left"), (19, 2e-5, "left"), (40, 1e-3, "right"), (40, 1, "right"))
 for (name, distance), colour, (*at, side) in zip(
     mixing.items(), shades, labels, strict=True
 ):
@@ -1362,7 +1370,7 @@ A bias does not, whatever the rate; so a biased gradient is the worse evil, and 
 
 **Samples of the model give an unbiased gradient; contrastive divergence uses other samples, and its bias is known exactly.**
 To run a chain to equilibrium for each step of learning is too expensive.
-CD-k {cite:p}`hinton2002` starts it at the data and stops after $k$ sweeps, so that its negative phase is a mean over $p_k = p_\text{data} K^k$ in place of $p$:
+CD-k {cite:p}`hinton2002` starts it at the data and stops after $k$ sweeps, so that its negative phase ({numref}`fig-bm-learning`) is a mean over $p_k = p_\text{data} K^k$ in place of $p$:
 
 $$
 \begin{aligned}
@@ -1375,14 +1383,6 @@ $$ (eq-bm-cd)
 ```{margin}
 **A common mistake:** proofs that contrastive divergence is unbiased.
 They assume that the negative samples come from $p$.
-```
-
-```{figure} ../figures/bm_learning.svg
-:name: fig-bm-learning
-:alt: A loop. From the parameters theta an arrow leads to two boxes, positive phase, the mean of grad log f on data, and negative phase, the mean over the model. Three ways feed the negative phase: all states, exact; a long chain, noisy; k sweeps from the data, CD-k, biased. The difference of the two boxes is a step that leads back to theta.
-:width: 560px
-
-One step of learning. All methods share the positive phase; they differ in how they get the negative one.
 ```
 """
 

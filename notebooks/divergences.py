@@ -356,6 +356,8 @@ checks.gradient(
     excess / N,
     atol=1e-8,
 )
+
+# %% tags=["check"]
 best = np.concatenate([table[:, 1] - table[:, 0] for table in fitted.log_probs])
 log_p, average = fitted.log_prob(states[seen]), fitted.log_prob(patch).mean()
 checks.close(
@@ -606,7 +608,7 @@ for published, name in ((88.33, "NADE"), (81.30, "PixelCNN")):
 ax.set(xlabel="parameters", ylabel="nats", xscale="log", yscale="log")
 ax.set(xlim=(600, 4e7), ylim=(77, 222))
 _ = ax.set_yticks([80, 100, 120, 150, 200], [80, 100, 120, 150, 200], minor=False)
-ax.minorticks_off()
+_ = ax.minorticks_off()
 
 # %% tags=["check"]
 sizes = [size for size, *_ in ladder.values()]
@@ -694,7 +696,7 @@ def odds(table, i, x):
 
 
 def code_length(width, total):
-    """The bits of {eq}`eq-div-code` for the probability width / total."""
+    """The bits of a code word for the probability width / total."""
     return (-(-total // width) - 1).bit_length() + 1
 
 
@@ -975,6 +977,8 @@ checks.close(
     linear,
     atol=1e-9,
 )
+
+# %% tags=["check"]
 spread = np.array([[2.0, 0.6], [0.6, 1.0]])
 means, points = np.array([[0.0, 0.0], [1.0, -0.5]]), run.rng.normal(size=(50, 2))
 
@@ -1156,6 +1160,8 @@ far = jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
 checks.close(
     "JS of disjoint distributions = log 2, no square root", far, math.log(2), rtol=1e-15
 )
+
+# %% tags=["check"]
 p, q = run.rng.dirichlet(np.ones(6), size=(2, 10_000))
 for name, measure in measures.items():
     checks.at_least(f"{name} of 10,000 pairs of tables", measure(p, q), 0)

@@ -256,6 +256,8 @@ checks.close(
     kl_of_noise,
     atol=1e-11,
 )
+
+# %% tags=["check"]
 mean, root = torch.randn(4).double(), torch.randn(4, 4).double()
 covariance = root @ root.T + torch.eye(4).double()
 x = torch.randn(50, 4).double()
@@ -704,7 +706,8 @@ Between two layers every point moves on a straight line; each frame is an invert
 """
 
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "From noise to the ring: a grid and five hundred points, carried through the layers of the trained flow. Black circles: two standard deviations around the eight centres of the target.", "name": "fig-flows-film"}}
+# %% tags=["hide-input"]
+# The stations of points on their way from noise to data
 def stations(z):
     """The points after each layer on the way from noise to data, `z` first."""
     found = [z]
@@ -713,6 +716,20 @@ def stations(z):
     return torch.stack(found)
 
 
+ticks = torch.linspace(-3, 3, 301, dtype=torch.float64)
+strips = torch.stack(
+    [
+        torch.stack([line.expand(301), ticks][::way], 1)
+        for way in (1, -1)
+        for line in torch.linspace(-3, 3, 9).double()
+    ]
+)
+cloud = torch.randn(500, 2, dtype=torch.float64)
+paths = [stations(points) for points in (cloud, strips.reshape(-1, 2))]
+moments = [(k, part / 2) for k in range(10) for part in range(2)] + [(9, 1.0)]
+
+
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "From noise to the ring: a grid and five hundred points, carried through the layers of the trained flow. Black circles: two standard deviations around the eight centres of the target.", "name": "fig-flows-film"}}
 def frame(points, strips):
     fig, ax = plt.subplots(figsize=(4.0, 4.0))
     ax.plot(*strips.reshape(-1, 301, 2).permute(2, 1, 0), color="0.55", linewidth=0.6)
@@ -725,18 +742,6 @@ def frame(points, strips):
     return fig
 
 
-ticks = torch.linspace(-3, 3, 301, dtype=torch.float64)
-strips = torch.stack(
-    [
-        torch.stack([line.expand(301), ticks][::way], 1)
-        for way in (1, -1)
-        for line in torch.linspace(-3, 3, 9).double()
-    ]
-)
-paths = [
-    stations(points) for points in (torch.randn(500, 2).double(), strips.reshape(-1, 2))
-]
-moments = [(k, part / 2) for k in range(10) for part in range(2)] + [(9, 1.0)]
 plotting.film(
     (
         frame(*(path[k].lerp(path[k + 1], part) for path in paths))
@@ -1227,10 +1232,11 @@ for n in range(4):
 checks.close(
     "pixels without any pattern: 8 bits", bits_per_pixel(torch.zeros(3)), 3 * [8.0]
 )
-grid = torch.cat(
-    [dequantised(torch.tensor([0.0, 255.0]).repeat(100_000)), torch.ones(1)]
-)
-checks.at_most("dequantised pixels stay in [0, 1]", grid, 1.0)
+whites = dequantised(torch.full((200_000,), 255, dtype=torch.uint8))
+checks.at_most("dequantised pixels stay in [0, 1]", whites, 1.0)
+checks.at_least("and the whitest level is the last 1/256", whites, 255 / 256)
+
+# %% tags=["check"]
 if run.on_mnist and run.profile != "smoke":
     checks.close(
         "mean Jacobian of the logit, 4620.1 nats", jacobian.mean(), 4620.1, atol=4

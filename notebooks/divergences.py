@@ -1008,6 +1008,8 @@ checks.close(
     square,
     atol=1e-12,
 )
+
+# %% tags=["check"]
 two = np.stack([y_train >= 5, x_train[:, 406]], 1)
 directions = [
     CountTable(two, given, pseudo_count=0) for given in ([(), (0,)], [(1,), ()])

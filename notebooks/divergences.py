@@ -378,6 +378,20 @@ checks.unbiased("the mean over images estimates the cross-entropy", means, -aver
 spread = means.std() * 10 / fitted.log_prob(patch).std()  # 10 = sqrt(100)
 checks.close("its error is sigma / sqrt(N): ratio", spread, 1.0, atol=5 / 2000**0.5)
 
+# %% tags=["check"]
+grey = run.data.vectors("test").astype(float)
+coin_flips = (special.entr(grey) + special.entr(1 - grey)).sum(1)  # H(x | grey)
+floor = coin_flips[: len(x_test)]
+log_p_grey = (special.xlogy(x_test, grey[: len(x_test)])).sum(1)
+log_p_grey += (special.xlogy(1.0 - x_test, 1 - grey[: len(x_test)])).sum(1)
+checks.unbiased(
+    "given the grey values: mean of -log p = entropy", -log_p_grey - floor, 0.0
+)
+if run.on_mnist:
+    checks.close(
+        "entropy of the coin flips, 45.5 nats", coin_flips.mean(), 45.5, atol=0.05
+    )
+
 # %% [markdown]
 r"""
 How low can it go?

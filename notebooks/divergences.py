@@ -1215,7 +1215,7 @@ This *data-processing inequality* holds for every divergence of the form $\sum q
 $W_1$ is not of that form: a channel may carry points further apart.
 
 Each has its use: bounded ones for classifiers, $W_1$ where supports do not meet, KL where likelihoods are added.
-For KL is **additive**, and only it splits like the chain rule,
+For KL is **additive**, and splits as the chain rule does,
 
 $$
 \begin{aligned}

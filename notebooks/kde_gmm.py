@@ -1667,7 +1667,7 @@ checks.at_least(
 
 # %% [markdown]
 r"""
-Now most samples can be read, though no network was trained; {cite:t}`richardson2018` compare such mixtures with GANs on faces.
+Now the strokes hold together, and many samples can be read, though no network was trained; {cite:t}`richardson2018` compare such mixtures with GANs on faces.
 
 How good is one Gaussian?
 It is where some tables of normalising flows on MNIST begin, in *logit space*: a byte $b$ becomes $s = \lambda + (1 - 2 \lambda)\, (b + u) / 256$ with $u$ uniform and $\lambda = 10^{-6}$, and then $\log \frac{s}{1 - s}$.

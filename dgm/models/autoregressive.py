@@ -165,7 +165,8 @@ class MaskedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (..., out_channels, height, width)."""
-        return functional.conv2d(x, self.mask * self.weight, self.bias, padding=self.padding)
+        weight = self.mask * self.weight
+        return functional.conv2d(x, weight, self.bias, padding=self.padding)
 
 
 class PixelCNN(nn.Module):

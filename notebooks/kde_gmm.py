@@ -1659,11 +1659,10 @@ for ax, images in zip(
 
 # %% tags=["check"]
 gain = log_prob(many, grey_test) - log_prob(single, grey_test)
-checks.at_least(
-    "many Gaussians over one: nats per test image, less five standard errors",
-    gain.mean() - 5 * gain.std() / len(gain) ** 0.5,
-    0,
-)
+error = gain.std() / len(gain) ** 0.5
+if run.on_mnist:
+    what = "many Gaussians over one: nats per test image, less five standard errors"
+    checks.at_least(what, gain.mean() - 5 * error, 0)
 
 # %% [markdown]
 r"""

@@ -378,7 +378,7 @@ loss.backward()
 checks.close(
     "XOR: gradient of FVSBN at W = 0", coins.W.grad, torch.zeros(3, 3), atol=1e-15
 )
-checks.close("XOR: and in b", coins.b.grad, torch.zeros(3), atol=1e-15)
+checks.close("XOR: gradient in b, too", coins.b.grad, torch.zeros(3), atol=1e-15)
 checks.close(
     "XOR: best loss of FVSBN is three coins", loss, 3 * math.log(2), atol=1e-14
 )
@@ -1725,6 +1725,7 @@ joint = D.MixtureSameFamily(
 )
 points = joint.sample((500,))
 w, m, s = mixture_parameters(points[:, 0])
+checks.close("the weights sum to 1", w.sum(1), torch.ones(500), atol=1e-14)
 first = D.MixtureSameFamily(
     D.Categorical(weights_2), D.Normal(means_2[:, 0], covs[:, 0, 0].sqrt())
 )

@@ -812,6 +812,8 @@ while stream:
 checks.close("ten codes in one string, without commas", np.array(found), x_test[:10])
 checks.at_least("bits beyond -log2 p: more than 1", excess, 1)
 checks.at_most("and less than 2", excess, 2)
+
+# %% tags=["check"]
 small = CountTable(patch, line)
 words = [encode(small, x) for x in states]
 back = np.array([decode(small, word)[0] for word in words])

@@ -596,15 +596,19 @@ rounded = [float(f"{math.ceil(needed[dim][0]):.3g}") for dim in range(1, 11)]
 checks.close("rounded up, then to three digits: his table", rounded, [4, *PRINTED])
 known = {1: 7.8, 2: 34, 3: 115, 5: 1_310, 7: 18_500, 10: 1.47e6}
 checks.close(
-    "points for all x, six dimensions",
+    "points for all x, for six values of d",
     [all_over[d] for d in known],
     list(known.values()),
     rtol=0.01,
 )
 checks.at_least("fifty dimensions: points", points_needed(50)[0], 1e40)
 steps = [needed[d + 1][0] / needed[d][0] for d in range(2, 12)]
-checks.at_least("one more dimension: times as many points, from 2 to 12", min(steps), 3)
-checks.at_most("and at most", max(steps), 5)
+checks.at_least(
+    "one more dimension, from 2 to 12: times as many points, least", min(steps), 3
+)
+checks.at_most(
+    "one more dimension, from 2 to 12: times as many points, most", max(steps), 5
+)
 second = needed[2][0] / needed[1][0]
 checks.close("the second dimension: times as many points", second, 6, atol=0.5)
 n, h = needed[2]

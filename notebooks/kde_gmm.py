@@ -631,7 +631,7 @@ checks.at_most("ten dimensions: points expected within h of the origin", inside,
 # %% [markdown]
 r"""
 The table of {cite:t}`silverman1986` comes out within the rounding of its digits.
-From the second on, each further dimension costs a factor between three and five; the second costs six.
+Each dimension beyond the second costs a factor between three and five, the second costs six.
 In ten dimensions the best width is so small that not one of the 842,000 points is expected within $h$ of the origin: the estimate is made of the tails of its kernels.
 In fifty it needs more than $10^{40}$ points, and digits have 784.
 As a score of samples a kernel density estimate of digits is [known to mislead](gan_mnist.ipynb#parzen-windows-and-why-they-are-no-longer-used).
@@ -1147,7 +1147,7 @@ $$
 $$ (eq-kde-prior)
 
 of the form of an inverse Wishart density with $\nu - d - 1$ degrees of freedom, the M-step maximises ELBO plus $\log p(\theta)$.
-(Its integral is finite only for $\nu > 2 d$; the maximum exists for every $\nu, \varepsilon > 0$.)
+(Its integral is finite only for $\nu > 2 d$; the maximisation does not need that.)
 Only the covariance changes:
 
 $$

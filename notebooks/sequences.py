@@ -249,6 +249,8 @@ Look for the place where the program lets the model see what it predicts.
 
 ```{margin}
 **In the sources.** CS236 notes, *Relation to other architectures*.
+
+The GRU below has the form of `torch.nn.GRU`; in the published one $r$ acts on $h$ before $U_c$ does.
 ```
 
 **A recurrent network puts all it knows of the past into one vector, and uses the same weights at every step**:
@@ -280,7 +282,6 @@ h' &= (1 - z) \odot c + z \odot h ,
 $$ (eq-seq-gru)
 
 with $e$ the vector of the symbol that was read, $h$ and $h'$ the state before and after, $\sigma(a) = 1 / (1 + e^{-a})$ and $\odot$ for products number by number.
-(This is the form of `torch.nn.GRU`; in the published one $r$ acts on $h$ before $U_c$ does.)
 Where $z$ is near 1 the state stays as it is: that is its memory.
 """
 
@@ -603,7 +604,7 @@ M_{ij} = 0 \ \text{ for } j \leq i, \qquad M_{ij} = -\infty \ \text{ for } j > i
 $$ (eq-seq-mask)
 
 The *causal mask* $M$ forbids the future; since place $i$ reads $x_{i-1}$ (the inputs are shifted), it may look at itself.
-If the numbers in $q_i$ and $k_j$ are independent, with mean 0 and variance 1, the factor $1 / \sqrt d$ gives the scores variance 1, too: the softmax starts soft.
+For independent numbers of mean 0 and variance 1 the factor $1 / \sqrt d$ gives scores of variance 1, so that the softmax starts soft.
 """
 
 
@@ -1080,14 +1081,12 @@ as rare as five standard errors of a Gaussian.
 **A loss that is fifteen nats below that of $p$ itself, summed over all test sequences, proves a leak**; for the copy source $p$ loses the entropy on each sequence, and two sequences are enough.
 
 How far can a leak go?
-What a leaking network calls $q$ sums to some $Z$.
+What a leaking network calls $q$ sums to some $Z$, above 1 if its loss passes the line.
 Since $q / Z$ is a distribution, its loss is at least the entropy, and so
 
 $$
 \langle -\log q \rangle_p \geq \mathcal{H}[p] - \log Z .
 $$ (eq-seq-leak)
-
-Only with $Z > 1$ can the loss pass the line.
 """
 
 # %% tags=["check"]
@@ -1249,12 +1248,12 @@ checks.at_most("drawn 8 bits follow q, in standard errors", deviation, 6)
 
 # %% [markdown]
 r"""
-(With the cache each new place still looks at all old keys: of scores that the mask allows, about $n^2 / 2$ are computed in place of $n^3 / 6$.)
+(Each new place still looks at all old keys: some $n^2 / 2$ scores that the mask allows, $n^3 / 6$ without the cache.)
 
 **Does free running go astray where teacher forcing looked fine?**
 The network now reads its own symbols, mistakes included; this *exposure* to its own mistakes {cite:p}`bengio2015` is often blamed for bad samples.
 But the excess bounds what can happen.
-The sequences that the copy source can make are those with $p > 0$; as above $q$ of all of them together is a mean, and by Jensen's inequality
+As above, $q$ of all sequences with $p > 0$ is a mean, and by Jensen's inequality, for the copy source,
 
 $$
 q(\text{second half} = \text{first half}) = \Bigl\langle \frac{q(x)}{p(x)} \Bigr\rangle_p \geq e^{-\mathrm{KL}(p \Vert q)} .

@@ -1805,7 +1805,7 @@ if run.profile != "full":  # where many are drawn from few
     checks.at_least(
         "binarised anew: different digits from each training digit", share, 2
     )
-given = (digits <= grey[: len(digits)].ceil()).all(1).double().mean()
+given = (digits <= grey[: len(digits)].ceil()).all(1).float().mean()
 checks.at_most("test digits that training digits in their rows could give", given, 0.1)
 corner = torch.zeros(1, 784)
 corner[0, [1, 28]] = 1  # right above, left below

@@ -2,7 +2,7 @@
 
 from drawing import DATA, INK, MUTED, NOISE, arrow, circle, svg, text, write
 
-STEP, TOP, BOTTOM = 78, 70, 190
+STEP, TOP, BOTTOM = 66, 70, 190
 
 
 def half(left: float, sampling: bool) -> list[str]:
@@ -25,14 +25,14 @@ def half(left: float, sampling: bool) -> list[str]:
 
 def draw() -> str:
     """Density on the left, sampling on the right."""
-    parts = [*half(70, False), *half(408, True)]
+    parts = [*half(50, False), *half(278, True)]
     parts += [
-        text(148, 243, "density: all x are known", size=17),
-        text(148, 266, "one pass of the network", size=16, colour=MUTED),
-        text(486, 243, "sample: each x waits for others", size=17),
-        text(486, 266, "d passes, one after the other", size=16, colour=MUTED),
+        text(116, 244, "density: one pass", size=18),
+        text(116, 268, "all x are known", size=18, colour=MUTED),
+        text(344, 244, "sample: d passes", size=18),
+        text(344, 268, "each x waits for others", size=18, colour=MUTED),
     ]
-    return svg(640, 284, parts)
+    return svg(460, 286, parts)
 
 
 if __name__ == "__main__":

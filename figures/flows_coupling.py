@@ -2,7 +2,7 @@
 
 from drawing import DATA, INK, MODEL, MUTED, NOISE, UNIT, arrow, circle, svg, text, write
 
-LEFT, RIGHT, TOP, BOTTOM = 44, 416, 70, 200  # centres of the circles
+LEFT, RIGHT, TOP, BOTTOM = 44, 416, 50, 180  # centres of the circles
 
 
 def box(x: float, y: float, words: str, *, width: float = 96) -> list[str]:
@@ -22,19 +22,19 @@ def draw() -> str:
         arrow(LEFT + 27, BOTTOM, 171, BOTTOM, colour=INK),
         arrow(249, BOTTOM, 296, BOTTOM, colour=INK),
         arrow(344, BOTTOM, RIGHT - 28, BOTTOM, colour=INK),
-        arrow(122, TOP, 122, 112),
-        *box(122, 135, "network"),
-        arrow(171, 146, 208, BOTTOM - 25, bend=-4),
-        arrow(171, 128, 316, BOTTOM - 25, bend=-10),
+        arrow(122, TOP, 122, 92),
+        *box(122, 115, "network"),
+        arrow(171, 126, 208, BOTTOM - 25, bend=-4),
+        arrow(171, 108, 316, BOTTOM - 25, bend=-10),
         *box(210, BOTTOM, "\u00d7 exp s", width=76),
         *box(320, BOTTOM, "+ t", width=46),
-        text(176, 168, "s", size=19, style="font-style:italic"),
-        text(270, 130, "t", size=19, style="font-style:italic"),
-        text(240, 56, "kept", size=18, colour=MUTED),
-        text(230, 258, "back: subtract t, divide by exp s;", size=18, colour=MUTED),
-        text(230, 282, "the network has the same input", size=18, colour=MUTED),
+        text(176, 148, "s", size=19, style="font-style:italic"),
+        text(270, 110, "t", size=19, style="font-style:italic"),
+        text(240, 36, "kept", size=18, colour=MUTED),
+        text(230, 238, "back: subtract t, divide by exp s;", size=18, colour=MUTED),
+        text(230, 262, "the network has the same input", size=18, colour=MUTED),
     ]
-    return svg(460, 300, parts)
+    return svg(460, 278, parts)
 
 
 if __name__ == "__main__":

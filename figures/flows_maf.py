@@ -2,7 +2,7 @@
 
 from drawing import DATA, INK, MUTED, NOISE, arrow, circle, svg, text, write
 
-STEP, TOP, BOTTOM = 66, 70, 190
+STEP, TOP, BOTTOM = 66, 60, 176
 
 
 def half(left: float, sampling: bool) -> list[str]:
@@ -27,12 +27,12 @@ def draw() -> str:
     """Density on the left, sampling on the right."""
     parts = [*half(50, False), *half(278, True)]
     parts += [
-        text(116, 244, "density: one pass", size=18),
-        text(116, 268, "all x are known", size=18, colour=MUTED),
-        text(344, 244, "sample: d passes", size=18),
-        text(344, 268, "each x waits for others", size=18, colour=MUTED),
+        text(116, 230, "density: one pass", size=18),
+        text(116, 254, "all x are known", size=18, colour=MUTED),
+        text(344, 230, "sample: d passes", size=18),
+        text(344, 254, "each x waits for others", size=18, colour=MUTED),
     ]
-    return svg(460, 286, parts)
+    return svg(460, 270, parts)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ checks.close(
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Small: noise on a square grid, whose cells have the area 1. Large: the same points after the map. The numbers are the areas of the bent cells: where a cell has twice the area, its points lie half as dense as before.", "name": "fig-flows-area"}, "image": {"alt": "A small square grid of sixteen cells with a round cloud of grey points and, large, the same grid bent into a curved shape with orange points; a number is printed on each bent cell, from one half where the cells are small and the points dense to two and a half where they are large."}}
-fig, large = plt.subplots(figsize=(5.2, 4.3))
+fig, large = plt.subplots(figsize=(5.2, 3.8))
 axes = [large.inset_axes((0.0, 0.6, 0.36, 0.4)), large]
 cloud = torch.randn(1_200, 2, dtype=torch.float64)
 cloud = cloud[(cloud.abs() < 2).all(1)]
@@ -401,7 +401,7 @@ masses = {
 print({name: round(mass, 4) for name, mass in masses.items()})
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: the map along w. The right one (orange) takes each value once, the misprinted one (black) takes those between the dotted lines three times. Right: what the misprinted map makes of straight lines in the plane (grey): they double back, and the plane is folded like a cloth.", "name": "fig-flows-fold"}, "image": {"alt": "Left panel: an orange curve that always rises and a black curve that rises, falls and rises again between two dotted lines. Right panel: three grey horizontal lines, and three black ones that run to the right, back to the left and to the right again."}}
-fig, axes = plt.subplots(1, 2, figsize=(5.2, 2.8))
+fig, axes = plt.subplots(1, 2, figsize=(5.2, 2.7))
 a = torch.linspace(-4, 4, 401, dtype=torch.float64)
 for layer, colour, name in (
     (right, plotting.COLOURS[1], "right"),
@@ -484,7 +484,7 @@ r"""
 ```{figure} ../figures/flows_coupling.svg
 :name: fig-flows-coupling
 :alt: Two rows of boxes. The kept half of x, x a, goes straight through and becomes z a. It also enters a network, whose outputs s and t act on the other half, x b, which is multiplied by e to the s and shifted by t and becomes z b. Below stands: back, subtract t, divide by exp s; the network has the same input.
-:width: 480px
+:width: 460px
 
 A coupling layer. The network itself is never inverted.
 ```
@@ -710,7 +710,7 @@ if run.profile != "smoke":
     checks.at_most("KL of the ring from the flow", ring_kl, 0.12)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean log-likelihood of the batches, smoothed over 20 steps. The dashed line, minus the entropy of the target, is the best that any model can reach; what is left is the divergence.", "name": "fig-flows-curve"}, "image": {"alt": "An orange curve that rises fast in the first hundred steps and then slowly, and stays below a dashed line at minus 2.48."}}
-fig, ax = plt.subplots(figsize=(5.2, 2.5))
+fig, ax = plt.subplots(figsize=(5.2, 2.4))
 width = min(20, len(history))
 smooth = np.convolve(history, np.ones(width) / width, mode="valid")
 ax.plot(np.arange(len(smooth)) + width, smooth, color=plotting.COLOURS[1])
@@ -865,7 +865,7 @@ $$ (eq-flows-maf)
 ```{figure} ../figures/flows_maf.svg
 :name: fig-flows-maf
 :alt: Two pictures of three circles x above three circles z. Left, density: all x are known; each z gets an arrow from the x above it and from all x before; one pass of the network. Right, sample: each x gets an arrow from the z below it and from all x before, so that each x waits for others; d passes, one after the other.
-:width: 480px
+:width: 460px
 
 One layer, two directions. MAF is fast from data to noise; IAF uses the same layer the other way round.
 ```
@@ -1323,7 +1323,7 @@ scale += [
     (name, bits[key], plotting.COLOURS[1])
     for name, key in (("our Gaussian", "gaussian"), ("our MAF", "maf"))
 ]
-fig, ax = plt.subplots(figsize=(5.2, 2.9))
+fig, ax = plt.subplots(figsize=(5.2, 2.7))
 for row, (name, value, colour) in enumerate(sorted(scale, key=lambda entry: entry[1])):
     ax.plot([0, value], [row, row], color=colour, linewidth=3, alpha=0.5)
     ax.plot(value, row, "o", color=colour)
@@ -1439,7 +1439,7 @@ if run.on_mnist and run.profile != "smoke":
     checks.at_most("shuffled digits: above so many", shuffled, 0.1)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Log-densities of the flow, for pixels (left) and for their logits (right): test digits (blue), blank paper (black) and the mean of all digits (grey). The same model, the same images; only the coordinates differ.", "name": "fig-flows-foreign"}, "image": {"alt": "Two panels with histograms. Left: the digits form a broad blue hump, the blank paper a narrow black one far to the right of it, the mean digit a grey one far to the left. Right: blue in the middle or left, the black and the grey one to the right of it."}}
-fig, axes = plt.subplots(1, 2, figsize=(5.2, 2.7))
+fig, axes = plt.subplots(1, 2, figsize=(5.2, 2.4))
 for ax, densities, words in (
     (axes[0], of_pixels, "log p, pixels (nats)"),
     (axes[1], of_logits, "log p, logits (nats)"),

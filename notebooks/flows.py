@@ -1050,6 +1050,9 @@ for reverse in (False, True):
     checks.close(f"{name}: no z sees a later x", J.triu(1), 0 * J, atol=0.0)
     used = J.abs().amax(0)[torch.ones(6, 6).tril() > 0]
     checks.at_least(f"{name}: and every z sees all before", used, 1e-6)
+for name in ("RealNVP, 4 layers", "MAF, 3 layers"):
+    J = jacobians(first_output(layers[name][0]), x)
+    checks.at_least(f"{name}: every z depends on every x", J.abs().amax(0), 1e-6)
 passes = []
 layer.net.register_forward_hook(lambda *_: passes.append(1))
 z, _ = layer(x)

@@ -1356,7 +1356,7 @@ They are a log-density of $x \in [0, 1]^{784}$, where a large positive number is
 
 And one Gaussian is a strong opponent.
 The published MADE, with $-1380.8$ nats in logit space, loses to the Gaussian's $-1366.9$; five layers of MAF win, with $-1300.5$ {cite:p}`papamakarios2017`.
-Ours wins in this short run (one seed), too, as it started there.
+Ours wins in this short run (and on 5 seeds), too, as it started there.
 Convolutions are worth more than all of this: the grey rows are from the survey {cite:p}`kobyzev2021`.
 """
 
@@ -1480,7 +1480,7 @@ for ax, densities, words in (
 
 # %% [markdown]
 r"""
-Blank paper, which the model (one seed) has never seen, is denser than nearly all digits, and faint digits are denser than most.
+Blank paper, which the model has never seen, is denser than nearly all digits, and faint digits are denser than most (on 5 seeds).
 Each dark pixel of a digit costs some certainty; white ones are nearly free.
 The most probable image of a fair model need not be a typical one: of a biased coin's long sequences, "all heads" is the most probable, and never comes up.
 

@@ -259,6 +259,15 @@ $1 + 2 + 4 (n - 2) = 4n - 5$: the first pixel has no parent, the second has one.
 ```
 
 Learning needs three things: a family of distributions, a measure of how far one is from the data, and a way to find the nearest.
+
+```{figure} ../figures/divergences_learning.svg
+:name: fig-div-learning
+:alt: A long curve, marked 1, a family. Above it a point, the data. A dashed line, marked 2, a measure, KL, leads from the data down to the nearest point of the curve, the best model. Arrows, marked 3, a search, go along the curve from a far point to that one.
+:width: 560px
+
+What learning needs.
+```
+
 The family is {eq}`eq-div-network`.
 The measure is the **relative entropy** of {cite:t}`kullback1951`,
 
@@ -287,7 +296,7 @@ f, theta = on[pixel], np.linspace(0.02, 0.95, 400)
 cross_entropy = -f * np.log(theta) - (1 - f) * np.log(1 - theta)
 entropy = -f * np.log(f) - (1 - f) * np.log(1 - f)
 unweighted = -(np.log(theta) + np.log(1 - theta)) / 2
-fig, ax = plt.subplots(figsize=(7.0, 3.2))
+fig, ax = plt.subplots(figsize=(7.0, 2.6))
 curves = {
     "cross-entropy": (cross_entropy, plotting.COLOURS[1], 0.72, "right", 3),
     "KL": (cross_entropy - entropy, "black", 0.64, "left", -12),
@@ -603,7 +612,7 @@ There the table says 1/2, and a sample that strays into such a context turns to 
 """
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean negative log-likelihood of each table on training and test images, over its number of parameters. Dashed: two published networks that look further back, on another draw of the same binarisation.", "name": "fig-div-ladder"}, "image": {"alt": "Two curves that fall together from 206 nats at a thousand parameters to about 100 at fifty thousand. Then the blue one, training, goes on falling, and the orange one, test, turns upwards at the last point. Dashed lines below at 88.3 and 81.3 nats."}}
-fig, ax = plt.subplots(figsize=(7.0, 3.5))
+fig, ax = plt.subplots(figsize=(7.0, 3.0))
 sizes, train_values, test_values = zip(*ladder.values(), strict=True)
 for values, colour in ((train_values, 0), (test_values, 1)):
     ax.plot(sizes[3:], values[3:], "o-", color=plotting.COLOURS[colour])
@@ -1145,7 +1154,7 @@ curves = {
 }
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Six divergences of N(0, 1) and N(μ, 1). KL and chi squared explode, three are bounded and go flat, and with them the slope that a model could learn from; W1 is μ itself.", "name": "fig-div-six"}, "image": {"alt": "Six curves from zero over the distance of the means. Chi squared shoots up first, KL follows as a parabola, W1 is a straight line. Total variation, squared Hellinger and Jensen-Shannon bend and flatten at 1, 1 and 0.69."}}
-fig, ax = plt.subplots(figsize=(7.0, 3.2))
+fig, ax = plt.subplots(figsize=(7.0, 2.6))
 places = {
     "KL": (2.45, 3.0, (7, -4)),
     "Jensen-Shannon": (4.6, None, (0, -14)),

@@ -11,8 +11,7 @@ def draw() -> str:
     family = f"M40 178 Q{170} {96} {end[0]} {end[1]} T640 138"
     parts = [
         f'<path d="{family}" fill="none" stroke="{MODEL}" stroke-width="3"/>',
-        f'<line x1="{data[0]}" y1="{data[1]}" x2="{end[0]}" y2="{end[1]}" stroke="{INK}" '
-        'stroke-width="2" stroke-dasharray="5 4"/>',
+        f'<path d="M{data[0]} {data[1]} L{end[0]} {end[1]}" stroke="{INK}" stroke-width="2" stroke-dasharray="5 4"/>',
         f'<circle cx="{data[0]}" cy="{data[1]}" r="8" fill="{DATA}"/>',
         f'<circle cx="{end[0]}" cy="{end[1]}" r="8" fill="{MODEL}"/>',
         f'<circle cx="{start[0]}" cy="{start[1]}" r="6" fill="none" stroke="{MODEL}" stroke-width="3"/>',

@@ -1,5 +1,7 @@
 """Draw what learning needs: `python figures/divergences_learning.py` writes divergences_learning.svg."""
 
+from itertools import pairwise
+
 from drawing import DATA, INK, MODEL, MUTED, arrow, svg, text, write
 
 TIPS = [(96, 152), (176, 120), (262, 99), (340, 90)]  # the way of a search, on the family
@@ -21,7 +23,7 @@ def draw() -> str:
         text(636, 170, "1. a family", size=18, anchor="end", colour=MODEL),
         text(30, 86, "3. a search", size=18, anchor="start", colour=MUTED),
     ]
-    for (x1, y1), (x2, y2) in zip(TIPS[:-1], TIPS[1:], strict=True):
+    for (x1, y1), (x2, y2) in pairwise(TIPS):
         parts.append(arrow(x1, y1 - 16, x2 - 8, y2 - 14, bend=-5))
     return svg(660, 186, parts)
 

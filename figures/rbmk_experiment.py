@@ -17,11 +17,11 @@ def box(x: float, y: float, width: float, lines: tuple[str, ...], colour: str) -
 
 def draw() -> str:
     """The numbers on the left, two programs side by side, the comparison on the right."""
-    parts = box(110, 62, 190, ("The same numbers", "weights", "batch of images", "uniform numbers u"), NOISE)
+    parts = box(112, 62, 208, ("The same numbers", "weights", "batch of images", "uniform numbers u"), NOISE)
     parts += box(390, 18, 190, ("PyTorch", "makes one step"), DATA)
     parts += box(390, 160, 190, ("Keras", "makes one step"), MODEL)
     parts += box(640, 86, 170, ("Equal?", "to one millionth"), INK)
-    parts += [arrow(208, 100, 290, 62), arrow(208, 148, 290, 190)]
+    parts += [arrow(220, 100, 290, 62), arrow(220, 148, 290, 190)]
     parts += [arrow(488, 62, 552, 106), arrow(488, 190, 552, 142)]
     parts += [text(528, 52, "new weights", size=15, colour=MUTED, anchor="start")]
     parts += [text(528, 206, "new weights", size=15, colour=MUTED, anchor="start")]

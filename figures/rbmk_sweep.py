@@ -2,7 +2,7 @@
 
 from drawing import DATA, MODEL, MUTED, NOISE, arrow, circle, svg, text, write
 
-ROW, ABOVE = 150, 48
+ROW, ABOVE = 162, 60
 
 
 def gate(x: float) -> list[str]:
@@ -19,10 +19,15 @@ def draw() -> str:
         parts += [circle(x, ABOVE, f"u_{layer}", NOISE), arrow(x, ABOVE + 26, x, ROW - 28)]
     for left, right in ((96, 182), (238, 324), (376, 462), (518, 604)):
         parts.append(arrow(left, ROW, right, ROW))
-    parts += [text(139, ROW - 12, "p(h | v)", size=15, colour=MUTED), text(419, ROW - 12, "p(v | h)", size=15, colour=MUTED)]
+    parts += [
+        text(139, ROW - 12, "p(h | v)", size=15, colour=MUTED),
+        text(419, ROW - 12, "p(v | h)", size=15, colour=MUTED),
+    ]
     parts.append(text(350, 20, "one uniform number for each unit, handed in", size=15, colour=MUTED))
-    parts.append(text(350, 216, "the same v and the same u give the same v', in every framework", size=16, colour=MUTED))
-    return svg(700, 236, parts)
+    parts.append(
+        text(350, 228, "the same v and the same u give the same v', in every framework", size=16, colour=MUTED)
+    )
+    return svg(700, 248, parts)
 
 
 if __name__ == "__main__":

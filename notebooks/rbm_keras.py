@@ -638,7 +638,7 @@ seen = {
     for name, fault in faults.items()
 }
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One step of centred PCD-2. Left: each parameter, its change by the step and the difference between Keras and PyTorch after it; the differences lie in rows because they are whole numbers of last binary digits. Right: the largest difference with a fault planted in Keras. Dashed: the limit of the checks.", "name": "fig-rbmk-difference"}, "image": {"alt": "Left: points of three colours, W, b and c, in horizontal rows around zero, between two dashed lines at plus and minus one millionth. Right: five bars on a logarithmic axis; the one without a fault ends below the dashed limit, the four others ten to a million times above it."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "One step of centred PCD-2. Left: each parameter, its change by the step and the difference between Keras and PyTorch after it; the differences lie in rows because they are whole numbers of last binary digits. Right: the largest difference with a fault planted in Keras. Dashed: the limit of the checks.", "name": "fig-rbmk-difference"}, "image": {"alt": "Left: points of three colours, W, b and c, in horizontal rows around zero, between two dashed lines at plus and minus one millionth. Right: five bars on a logarithmic axis; the one without a fault ends below the dashed limit, the four others hundreds to a million times above it."}}
 fig, (left, right_ax) = plt.subplots(1, 2, figsize=(7.4, 3.0), width_ratios=(1, 1.1))
 vectors = torch_says["PCD-2 centred"] - old, 1e6 * differences["PCD-2 centred"]
 for name, x, y in zip("Wbc", *map(by_name, vectors), strict=True):
@@ -656,14 +656,16 @@ _ = right_ax.grid(axis="y", visible=False)
 
 # %% tags=["check"]
 found = [value for name, value in seen.items() if name != "none"]
-checks.at_least("each planted fault: difference, over the limit", min(found) / 1e-6, 10)
+checks.at_least(
+    "each planted fault: difference, over the limit", min(found) / 1e-6, 100
+)
 checks.close(
     "and without a fault", seen["none"], np.abs(differences["PCD-2 centred"]).max()
 )
 
 # %% [markdown]
 r"""
-A learning rate that is wrong by a thousandth will hardly show in a likelihood; here it stands more than ten times above the limit.
+A learning rate that is wrong by a thousandth will hardly show in a likelihood; here it stands more than a hundred times above the limit.
 
 ```{dropdown} A one-minute question: both programs have the same fault. Does the experiment see it?
 No.
@@ -994,16 +996,18 @@ fig, ax = plt.subplots(figsize=(7.0, 2.9))
 sweeps = np.arange(1, num_sweeps + 1)
 blue, orange = plotting.COLOURS[:2]
 ax.semilogy(sweeps, exact_distance, color=blue, linewidth=1)
-for values, marker, colour, name in (
-    (fresh, "o", blue, "SeedGenerator"),
-    (repeated, "s", orange, "seed = 42"),
+ax.semilogy(sweeps, fresh, "o", markersize=5, color=blue)
+ax.semilogy(sweeps, repeated, "s", markersize=5, color=orange)
+ax.axhline(noise, color="black", linestyle="--", linewidth=1)
+for name, height, colour, up in (
+    ("seed = 42", repeated[-1], orange, 0),
+    ("SeedGenerator", noise, blue, 9),
+    ("noise of the draws", noise, "black", -9),
 ):
-    ax.semilogy(sweeps, values, marker, markersize=5, color=colour)
     place = dict(textcoords="offset points", va="center", color=colour)
-    ax.annotate(name, (num_sweeps, values[-1]), (8, 0), **place)
-plotting.reference_line(ax, noise, "noise of the draws", side="left")
+    ax.annotate(name, (num_sweeps, height), (8, up), **place)
 ax.set(xlabel="sweeps", ylabel="distance to the model")
-_ = ax.set(ylim=(noise / 3, 1), xlim=(0, 1.28 * num_sweeps), xticks=range(0, 31, 5))
+_ = ax.set(ylim=(noise / 3, 1), xlim=(0, 1.32 * num_sweeps), xticks=range(0, 31, 5))
 
 # %% tags=["check"]
 first, second = (keras.random.uniform((1000,), seed=42) for _ in range(2))
@@ -1053,10 +1057,8 @@ plotting.table(
 )
 
 # %% tags=["check"]
-checks.at_most(
-    "seed = 42: one sweep, largest deviation in standard errors", worst[1], 5
-)
-checks.at_least("seed = 42: two sweeps, the same", worst[2], 15)
+checks.at_most("seed = 42: largest deviation after one sweep", worst[1], 5)
+checks.at_least("seed = 42: after two sweeps", worst[2], 10)
 
 # %% [markdown]
 r"""

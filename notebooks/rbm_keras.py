@@ -72,8 +72,7 @@ backend = keras.backend.backend()
 if backend == "tensorflow":
     tensorflow = sys.modules["tensorflow"]
     tensorflow.config.list_physical_devices()  # its messages about GPUs end here
-    # Nor warnings when a step is compiled again: a check counts how often that happens.
-    tensorflow.get_logger().setLevel("ERROR")
+    tensorflow.get_logger().setLevel("ERROR")  # a check counts what it would warn of
 
 # %% tags=["parameters"]
 PARAMETERS = {  # smoke, quick, full
@@ -249,6 +248,7 @@ found = ops.sigmoid(tiny.visible_logits(tensor(all_h)))
 checks.close("p(v|h) by Bayes' rule", found, v_given_h @ V, atol=1e-5)
 log_p = -to_numpy(tiny(tensor(V))) - np.log(joint.sum())
 checks.normalised("p(v) = exp(-F) / Z", log_p, atol=1e-5)
+checks.true("Keras counts no weight as trainable", not tiny.trainable_variables)
 squares = to_numpy(RBM(500, 400, std=0.02).W).ravel() ** 2
 checks.unbiased("variance of the first weights = std^2", squares, 0.02**2)
 try:
@@ -651,8 +651,7 @@ names = list(seen)[::-1]
 colours = [plotting.COLOURS[name != "none"] for name in names]
 right_ax.barh(names, [seen[name] for name in names], left=1e-8, color=colours)
 right_ax.axvline(1e-6, color="black", linestyle="--", linewidth=1)
-right_ax.set(xscale="log", xlim=(1e-8, 3), xlabel="largest difference, by fault")
-_ = right_ax.grid(axis="y", visible=False)
+_ = right_ax.set(xscale="log", xlim=(1e-8, 3), xlabel="largest difference, by fault")
 
 # %% tags=["check"]
 found = [value for name, value in seen.items() if name != "none"]
@@ -774,6 +773,10 @@ list(train(frozen, grey, seeds, epochs=3, batch_size=2, rate=0.9))
 step_W, step_b, step_c = (0.9 + 0.8 + 0.7) / 4, 4.5 / 2, (0.9 + 0.8 + 0.7) / 8
 by_hand = [step_W, -step_W, 100 - step_b, -100 - step_c, 100 + step_c]
 checks.close("nine steps with falling rates", parameters(frozen), by_hand, atol=1e-4)
+frozen.b.assign([100])
+list(train(frozen, grey, seeds, epochs=3, batch_size=2, rate=0.9, done=1))
+moved = 100 - to_numpy(frozen.b)[0]
+checks.close("resumed after one epoch: the last six steps", moved, 2.1 / 2, atol=1e-4)
 grey = V[:7, :3] / 3
 frozen = machine(np.zeros((3, 1)), np.full(3, 100), np.array([100]))
 settings = dict(epochs=2, batch_size=1, rate=0.1, final_rate=0.1, centred=False)
@@ -819,9 +822,8 @@ def exact_log_prob(rbm, v):
 
 
 # %% tags=["check"]
-for chunk in (4096, 3):
-    name = f"log Z over the hidden states, {chunk} at a time"
-    checks.close(name, exact_log_partition(tiny, chunk), np.log(joint.sum()), rtol=1e-6)
+found, exact = exact_log_partition(tiny, chunk=3), np.log(joint.sum())
+checks.close("log Z, three hidden states at a time", found, exact, rtol=1e-6)
 checks.normalised("log p of all 64 states", exact_log_prob(tiny, tensor(V)), atol=1e-5)
 
 
@@ -871,11 +873,12 @@ _ = ax.set(xlabel="epoch", ylabel="test log-likelihood (nats)")
 # %% tags=["hide-input"]
 # The recorded number, beside the published one
 log_p = exact_log_prob(rbm, x_test)
+error = log_p.std(ddof=1) / len(log_p) ** 0.5
 log_likelihood = run.record(
     "keras_exact16_test_log_likelihood",
     log_p.mean(),
     unit="nats",
-    standard_error=log_p.std(ddof=1) / len(log_p) ** 0.5,
+    standard_error=error,
     protocol=f"Keras, 16 hidden, centred PCD-3, {P.epochs} epochs, rate 0.06 to 0, "
     f"thresholded at 0.5, {len(x_train):,} training images, all test images, exact Z",
     published=published_16,
@@ -885,6 +888,10 @@ log_likelihood = run.record(
 # %% tags=["check"]
 exact = np.log(np.where(to_numpy(x_test) > 0, mean, 1 - mean)).sum(1).mean()
 checks.close("the start = independent pixels", curve[0], exact, atol=0.05)
+checks.at_least("which is better than fair coins", curve[0], -784 * math.log(2))
+checks.close("the recorded number = the end of the curve", log_likelihood, curve[-1])
+squares, n = ((log_p - log_p.mean()) ** 2).sum(), len(log_p)
+checks.close("its standard error", error, math.sqrt(squares / (n - 1) / n), rtol=1e-9)
 W, b, c = (to_numpy(w).astype(np.float64) for w in (rbm.W, rbm.b, rbm.c))
 states = np.split(all_states(16), 32)
 terms = [h @ c + np.logaddexp(0, b + h @ W.T).sum(1) for h in states]
@@ -894,8 +901,8 @@ checks.at_least("nats that training gains", curve[-1] - curve[0], 5)
 if run.on_mnist and run.profile != "smoke":
     name = "exact test log-likelihood: above the published one"
     checks.at_least(name, log_likelihood, published_16)
-others = [new_machine(seed) for seed in (run.seed + 10, run.seed + 11)]
-for seed, other in enumerate(others, run.seed + 10):
+others = [new_machine(seed) for seed in (10, 11)]
+for seed, other in enumerate(others):
     numbers = keras.random.SeedGenerator(seed)
     list(train(other, x_train[:5_000], numbers, **settings | {"epochs": 1}))
 apart = np.ptp([exact_log_prob(other, x_test).mean() for other in others])
@@ -985,15 +992,13 @@ repeated, moved_repeated = follow(42)
 fresh, _ = follow(keras.random.SeedGenerator(42))
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Total variation distance between many chains and the model, with new uniform numbers in each sweep and with the same ones. Line: the exact distance. Dashed: what independent draws from the model would show.", "name": "fig-rbmk-failure"}, "image": {"alt": "On a logarithmic axis one row of points falls along a line down to a dashed level of noise. The other row falls once, from 0.44 to 0.30, and is flat from the second sweep on."}}
-exact_q, exact_distance = np.eye(64)[0], []
-for _ in range(num_sweeps):
-    exact_q = exact_q @ magnet_h @ magnet_v
-    exact_distance.append(0.5 * np.abs(exact_q - magnet_p).sum())
+sweeps = np.arange(1, num_sweeps + 1)
+exact_q = [np.linalg.matrix_power(magnet_h @ magnet_v, n)[0] for n in sweeps]
+exact_distance = 0.5 * np.abs(exact_q - magnet_p).sum(1)
 # Mean distance of independent draws: |Gaussian| has the mean sqrt(2 / pi) of its width.
 widths = np.sqrt(magnet_p * (1 - magnet_p) / P.num_chains)
 noise = 0.5 * math.sqrt(2 / math.pi) * widths.sum()
 fig, ax = plt.subplots(figsize=(7.0, 2.9))
-sweeps = np.arange(1, num_sweeps + 1)
 blue, orange = plotting.COLOURS[:2]
 ax.semilogy(sweeps, exact_distance, color=blue, linewidth=1)
 ax.semilogy(sweeps, fresh, "o", markersize=5, color=blue)
@@ -1014,15 +1019,13 @@ first, second = (keras.random.uniform((1000,), seed=42) for _ in range(2))
 checks.close("a number as the seed: two calls, the same numbers", first, second)
 one, other = keras.random.SeedGenerator(42), keras.random.SeedGenerator(42)
 first, second = (to_numpy(keras.random.uniform((1000,), seed=one)) for _ in range(2))
-correlation = np.corrcoef(first, second)[0, 1]  # of 1,000 pairs: 0 +/- 0.03
-checks.at_most("a generator: correlation of two calls", abs(correlation), 5 / 1000**0.5)
+apart = np.abs(first - second).mean()  # 1/3 for independent numbers
+checks.at_least("a generator: two calls, other numbers, mean difference", apart, 0.25)
 repeats = keras.random.uniform((1000,), seed=other)
 name = "another generator with the same seed repeats the first call"
 checks.close(name, repeats, first)
-name = "magnet: flipping all units changes no probability"
-checks.close(name, magnet_p, magnet_p[::-1], atol=1e-12)
-name = "repeated numbers: chains that move after 6 sweeps"
-checks.at_most(name, moved_repeated[6:], 0)
+checks.close("magnet: flipping all changes no p", magnet_p, magnet_p[::-1], atol=1e-12)
+checks.at_most("repeated numbers: moves after 6 sweeps", moved_repeated[6:], 0)
 checks.at_least("repeated numbers: distance to the model", repeated, 0.25)
 change = abs(repeated[1:] - repeated[1]).max() / (repeated[0] - repeated[1])
 checks.at_most("repeated numbers: later changes, over the first fall", change, 0.15)
@@ -1047,14 +1050,9 @@ Here is that test with `seed=42` in the place of the generator:
 # %% tags=["hide-input"]
 # The test of the sampler, with a seed that is a number
 worst = {sweeps: after(sweeps, 42).max() for sweeps in (1, 2)}
-plotting.table(
-    {
-        str(sweeps): (value, "no" if value <= 5 else "yes")
-        for sweeps, value in worst.items()
-    },
-    columns=("sweeps", "largest deviation, standard errors", "fault seen"),
-    digits=2,
-)
+rows = [(str(n), value, "yes" if value > 5 else "no") for n, value in worst.items()]
+columns = ("sweeps", "largest deviation, standard errors", "fault seen")
+plotting.table(rows, columns=columns, digits=2)
 
 # %% tags=["check"]
 checks.at_most("seed = 42: largest deviation after one sweep", worst[1], 5)
@@ -1066,8 +1064,7 @@ The machine of digits suffers in the same way.
 Both blocks start from the same test images; the only difference is the `seed` of `gibbs`.
 """
 
-
-# %%
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Chains of the trained machine, from test images: the binary pixels. Left: a `SeedGenerator`. Right: `seed=42`. The steps between the frames grow.", "name": "fig-rbmk-film"}}
 shown = [0, *sorted({round(P.film_sweeps ** (i / 23)) for i in range(24)})]
 
 
@@ -1079,8 +1076,6 @@ def chains(seed, num=18):
 
 
 fresh_chains, repeated_chains = chains(keras.random.SeedGenerator(42)), chains(42)
-
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Chains of the trained machine, from test images: the binary pixels. Left: a `SeedGenerator`. Right: `seed=42`. The steps between the frames grow.", "name": "fig-rbmk-film"}}
 frames = []
 for pair in zip(fresh_chains, repeated_chains, strict=True):
     tiles = [plotting.tile(v.reshape(-1, 28, 28), columns=6) for v in pair]

@@ -1082,7 +1082,7 @@ for pair in zip(fresh_chains, repeated_chains, strict=True):
     frames.append(np.hstack([tiles[0], np.zeros((len(tiles[0]), 24)), tiles[1]]))
 plotting.film(
     frames,
-    labels=[f"{n} sweep{'s' * (n > 1)}" for n in shown],
+    labels=[f"{n} sweep{'s' * (n != 1)}" for n in shown],
     alt="Two blocks of eighteen digits. In the left block the pixels of each picture keep changing. "
     "In the right block every picture stands still after a few sweeps.",
 )

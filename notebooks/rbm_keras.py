@@ -186,7 +186,7 @@ One such call ties the layer to one backend.
 Every function is one of `keras.ops`, which follows NumPy and calls the backend.
 The names hide differences that are easy to meet: `@` between a matrix and a vector is a product in PyTorch and JAX and an error in TensorFlow, so we write `ops.matmul`.
 
-As in the RBM lecture we test on a machine with 6 visible and 4 hidden units, whose 64 x 16 states can be listed.
+As in the RBM lecture we test on a machine with 6 visible and 4 hidden units, whose 64 x 16 states can be listed, and with large weights, because small ones hide mistakes.
 The exact side of each check is NumPy in double precision, and uses no function of Keras.
 Keras computes in single precision: the tolerance of $10^{-5}$ is a few roundings, $2^{-24}$ each, of numbers up to about 30.
 """
@@ -196,8 +196,7 @@ Keras computes in single precision: the tolerance of $10^{-5}$ is a few rounding
 # A small machine, and its probabilities by sums over all states, in NumPy
 def all_states(num_units):
     """All binary vectors: the bits of each row number, the lowest first."""
-    rows = np.arange(2**num_units)[:, None]
-    return (rows >> np.arange(num_units) & 1).astype(np.float64)
+    return (np.arange(2**num_units)[:, None] >> np.arange(num_units) & 1).astype(float)
 
 
 def machine(W, b, c):
@@ -214,7 +213,6 @@ def parameters(rbm):
 
 
 def tensor(array):
-    """On the device, in single precision."""
     return ops.convert_to_tensor(array, dtype="float32")
 
 
@@ -232,7 +230,6 @@ def exactly(joint):
 
 to_numpy = ops.convert_to_numpy
 V, all_h = all_states(6), all_states(4)
-# Large weights on purpose: small ones hide mistakes.
 theta = [run.rng.normal(0, 1.5, size) for size in ((6, 4), 6, 4)]
 tiny, joint = machine(*theta), weights_of_pairs(*theta)
 p_v, h_given_v, v_given_h = exactly(joint)
@@ -688,11 +685,11 @@ def compiled(rbm):
     return tensorflow.function(step) if backend == "tensorflow" else step
 
 
-# %%
 def permutation(num, seed):
     return to_numpy(keras.random.shuffle(ops.arange(num), seed=seed))
 
 
+# %%
 def train(
     rbm,
     x,

@@ -121,7 +121,7 @@ What would help is the spread over seeds, and that takes many trainings.
 ## The energy is a layer
 
 ```{margin}
-**In the sources.** Oslo, 16 April, *RBM using TensorFlow and Keras*: a link to chapter 4 of the book by Babcock and Bali.
+**In the sources.** Oslo, 16 April, *RBM using TensorFlow and Keras*: a link to chapter 4 of {cite:t}`babcock2021`.
 ```
 
 **A Keras layer is a set of weights and functions of them; nothing says that it must be a step from one layer of a network to the next.**
@@ -199,9 +199,9 @@ def all_states(num_units):
     return (np.arange(2**num_units)[:, None] >> np.arange(num_units) & 1).astype(float)
 
 
-def machine(W, b, c):
+def machine(W, b, c, kind=RBM):
     """A machine with these parameters."""
-    rbm = RBM(*W.shape)
+    rbm = kind(*W.shape)
     for weight, value in zip((rbm.W, rbm.b, rbm.c), (W, b, c), strict=True):
         weight.assign(value)
     return rbm
@@ -894,7 +894,8 @@ W, c, h = W[:, :12], c[:12], all_states(12)
 exact = np.logaddexp.reduce(h @ c + np.logaddexp(0, b + h @ W.T).sum(1))
 found = exact_log_partition(machine(W, b, c))
 checks.close("log Z with 12 units, NumPy in double precision", found, exact, atol=1e-3)
-checks.at_least("nats that training gains", curve[-1] - curve[0], 5)
+if run.on_mnist:
+    checks.at_least("nats that training gains", curve[-1] - curve[0], 5)
 if run.on_mnist and run.profile != "smoke":
     name = "exact test log-likelihood: above the published one"
     checks.at_least(name, log_likelihood, published_16)
@@ -1127,7 +1128,7 @@ For real $v$ take the energy $E(v, h) = \tfrac12 |v - b|^2 - c \cdot h - v^\top 
 What kind of density is that?
 Write its free energy `gaussian_free_energy(rbm, v)` with `keras.ops`, for the weights of an `RBM`.
 The check sums over $h$, integrates $e^{-F}$ over a plane, and draws the density.
-How many hills can it have, and what is $Z$?
+How many Gaussians is it made of, and what is $Z$?
 ```{exercise-end}
 ```
 """
@@ -1211,14 +1212,17 @@ def cd_loss(rbm, v_data, v_model):
 
 
 # %% tags=["check"]
+class TrainableRBM(RBM):
+    def add_weight(self, *shape_and_start, trainable, name):
+        return super().add_weight(*shape_and_start, name=name)
+
+
 class Fitted(keras.Model):
     """A machine for `fit`: its loss is `loss(rbm, v, move(rbm, v))`."""
 
     def __init__(self, rbm, loss, move):
         super().__init__()
         self.rbm, self.cd_loss, self.move = rbm, loss, move
-        for weight in (rbm.W, rbm.b, rbm.c):
-            weight.trainable = True
 
     def call(self, v):
         return self.rbm(v)
@@ -1240,7 +1244,7 @@ def check_loss(answer):
     for name, move in (("binary samples", one_sweep), ("probabilities", mean_field)):
         by_hand = machine(*theta)
         cd_update(by_hand, v, move(tiny, v), [], 0.1)  # no more sweeps
-        model = Fitted(machine(*theta), answer, move)
+        model = Fitted(machine(*theta, kind=TrainableRBM), answer, move)
         model.compile(optimizer=keras.optimizers.SGD(0.1))
         model.fit(to_numpy(v), batch_size=40, shuffle=False, verbose=0)
         found, exact = parameters(model.rbm), parameters(by_hand)
@@ -1345,7 +1349,7 @@ check_exact(exact_samples)
 r"""
 A chain that had been running for ever would have passed time $-n$ in *some* state, and from there the same numbers lead to the one state that all starts lead to: so that state is a sample of the chain that has run for ever.
 Running forward until the chains meet would not do: the moment of meeting depends on the states, and a sample taken then is biased.
-All weights must be positive here, because only then do the chains stay between "all off" and "all on".
+The weights must not be negative, because only then do all chains stay between those from "all off" and from "all on".
 ````{solution-end}
 ````
 
@@ -1369,7 +1373,7 @@ What each letter stands for, and what it is called in the code.
 
 **What comes next:** [Langevin sampling](langevin.ipynb) in place of Gibbs sampling, and [neural networks in place of $W$](energy_models.ipynb).
 
-**Reading:** {cite:t}`hinton2002` and {cite:t}`tieleman2008` for CD and PCD; {cite:t}`melchior2016` for centring; {cite:t}`propp1996`, sections 2 and 3, for exact samples.
+**Reading:** {cite:t}`hinton2002` and {cite:t}`tieleman2008` for CD and PCD; {cite:t}`melchior2016` for centring; {cite:t}`propp1996` for exact samples; {cite:t}`babcock2021`, chapter 4, for an RBM in TensorFlow whose steps come from automatic differentiation.
 What differs from the sources stands on the [errata page](../book/errata.md).
 """
 

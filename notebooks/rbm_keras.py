@@ -1218,8 +1218,6 @@ class TrainableRBM(RBM):
 
 
 class Fitted(keras.Model):
-    """A machine for `fit`: its loss is `loss(rbm, v, move(rbm, v))`."""
-
     def __init__(self, rbm, loss, move):
         super().__init__()
         self.rbm, self.cd_loss, self.move = rbm, loss, move

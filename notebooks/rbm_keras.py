@@ -258,7 +258,7 @@ checks.true(f"{backend}: matrix @ vector is {expected}", outcome == expected)
 
 # %% [markdown]
 r"""
-```{dropdown} A one-minute question: the layer has no `build`, no activation, no gradient. What makes it a layer?
+```{dropdown} A one-minute question: the layer has no activation and no gradient. What makes it a layer?
 That it keeps its weights where Keras finds them, through `add_weight`, and has a `call`.
 ```
 
@@ -946,8 +946,8 @@ checks.at_least("and not those after training: largest difference", moved, 0.1)
 
 # %% [markdown]
 r"""
-```{dropdown} A one-minute question: what does `RBM.from_config(rbm.get_config())` give?
-A machine of the same size with the weights of the *start*: a configuration knows shapes and seeds, and no weights.
+```{dropdown} A one-minute question: what does a machine made from the configuration of a trained one know?
+`RBM.from_config(rbm.get_config())` is a machine of the same size with the weights of the *start*: a configuration knows shapes and seeds, and no weights.
 ```
 
 ## What goes wrong with a fixed seed

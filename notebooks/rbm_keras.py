@@ -85,7 +85,6 @@ PARAMETERS = {  # smoke, quick, full
 # %%
 run = dgm.start("rbm_keras", parameters=PARAMETERS, data="mnist")
 P = run.parameters
-print(f"Keras {keras.__version__} on {backend}")
 
 # %% [markdown]
 r"""
@@ -326,7 +325,8 @@ We start many chains at one state, and count where they are after one sweep and 
 """
 
 
-# %%
+# %% tags=["hide-input"]
+# Frequencies of the states, minus the exact probabilities, in standard errors
 def frequencies(v):
     """How often each of the 64 states occurs among the rows of v."""
     rows = (to_numpy(v) @ 2 ** np.arange(6)).astype(int)
@@ -385,6 +385,14 @@ $$
 \end{aligned}
 $$ (eq-rbmk-update)
 
+```{figure} ../figures/rbmk_step.svg
+:name: fig-rbmk-step
+:alt: Two rows that end in one box, new W, b, c. Above, data v go into a box, phase, with an arrow marked plus. Below, a start goes through a box, k sweeps, into which the numbers u lead, to v prime and into a box, phase, with an arrow marked minus.
+:width: 640px
+
+`cd_update` as a function of the data, of the start of the sweeps, and of the numbers $u$.
+```
+
 For CD-k the sweeps start at the data, for PCD-k at the *particles*, the states where those of the last step ended.
 `centre` corrects the step by the means of both layers, the *offsets*; [the RBM lecture](rbm.ipynb) says why.
 """
@@ -427,9 +435,8 @@ But its value measures nothing and its minimum is nothing that we look for, so a
 The other road, a `train_step` of one's own, is different code for each backend.
 A function that computes new weights and assigns them runs on all three.
 
-Two checks stand in for automatic differentiation.
-`phase` is compared with central differences of the free energy.
-And on average over batches drawn from a distribution $p_\text{data}$ the step must be the one whose means are sums over the 64 states, with the weights $p_\text{data}$ for $v$ and $p_\text{data} T^k$ for $v'$.
+Two checks stand in for automatic differentiation: central differences of the free energy for `phase`, and exact means for the step.
+On average over batches that are drawn from a distribution $p_\text{data}$ the step must be the one whose means are sums over the 64 states, with the weights $p_\text{data}$ for $v$ and $p_\text{data} T^k$ for $v'$.
 """
 
 # %% tags=["check"]
@@ -673,7 +680,6 @@ For that there are the sums over all states of the sections before.
 **The loop draws numbers and picks rows; the step computes.**
 The rate falls linearly, the hidden offset is taken anew each epoch, and everything else is as in the RBM lecture.
 Called as it is, a step is a row of small operations, each started from Python; TensorFlow can compile them into one program, and `compiled` lets it.
-(JAX compiles pure functions only: there the weights would have to be handed in and out.)
 """
 
 
@@ -734,9 +740,8 @@ def train(
 # %% tags=["check"]
 plain, fast = machine(*theta), machine(*theta)
 uniforms = draw_uniforms(tiny, 64, 2, keras.random.SeedGenerator(run.seed + 2))
-v_data, v_start, v_offset, h_offset, rate = (
-    tensor(a) for a in (V[:50], V, V[5] / 2, all_h[3], 0.3)
-)
+arrays = V[:50], V, V[5] / 2, all_h[3], 0.3
+v_data, v_start, v_offset, h_offset, rate = map(tensor, arrays)
 for update in (partial(cd_update, plain), compiled(fast)):
     for _ in range(3):
         update(v_data, v_start, uniforms, rate, (v_offset, h_offset))
@@ -791,13 +796,11 @@ TensorFlow takes it for a constant, and compiles the step again for each new val
 The rate is a tensor for the same reason for which the uniform numbers are: it changes from call to call.
 
 The task is that of {cite:t}`pydeep`, as in the RBM lecture: MNIST with pixels thresholded at one half, 16 hidden units, visible biases that start at the logits of the pixel means.
-With so few hidden units $\log Z$ is a sum over 65,536 states,
+With so few hidden units $Z$ is a sum over 65,536 states, and what we watch is the likelihood itself:
 
 $$
-Z = \sum_h e^{c \cdot h} \prod_i \bigl(1 + e^{b_i + (W h)_i}\bigr),
+Z = \sum_h e^{c \cdot h} \prod_i \bigl(1 + e^{b_i + (W h)_i}\bigr) .
 $$ (eq-rbmk-log-z)
-
-so what we watch is the likelihood itself.
 """
 
 
@@ -1067,7 +1070,6 @@ shown = [0, *sorted({round(P.film_sweeps ** (i / 23)) for i in range(24)})]
 
 
 def chains(seed, num=18):
-    """States after each number of sweeps in `shown`, of chains that start from images."""
     steps = islice(gibbs(rbm, x_test[:num], seed), max(shown))
     states = [to_numpy(v) for v in (x_test[:num], *steps)]
     return [states[n] for n in shown]
@@ -1364,8 +1366,7 @@ What each letter stands for, and what it is called in the code.
 | $F(v)$ | `free_energy` | free energy, $p(v) = e^{-F(v)} / Z$ |
 | $u^h$, $u^v$ | `u_h`, `u_v` | uniform numbers in $[0, 1)$, one for each unit of a layer |
 | $v'$, $\hat h$ | `v_model`, `ops.sigmoid(rbm.hidden_logits(v))` | states after the sweeps, probabilities of the hidden units |
-| $\epsilon$ | `rate` | learning rate |
-| $T$ | `T` | transition probabilities of one sweep |
+| $\epsilon$, $T$ | `rate`, `T` | learning rate, transition probabilities of one sweep |
 
 ## Reading
 

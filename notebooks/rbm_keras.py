@@ -879,7 +879,8 @@ log_likelihood = run.record(
     unit="nats",
     standard_error=error,
     protocol=f"Keras, 16 hidden, centred PCD-{settings['k']}, {P.epochs} epochs, rate "
-    f"{settings['rate']} to 0, thresholded at 0.5, {len(x_train):,} training images, all test images, exact Z",
+    f"{settings['rate']} to 0, thresholded at 0.5, {len(x_train):,} training images, "
+    "all test images, exact Z",
     published=published_16,
     source="PyDeep, RBM_MNIST_small: centred PCD-1, 50 epochs",
 )

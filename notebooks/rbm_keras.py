@@ -337,8 +337,7 @@ def deviations(found, exact):
     """Frequencies minus probabilities, in standard errors; rare states count as one."""
     rare = exact * P.num_chains < 25
     found, exact = (np.append(a[~rare], a[rare].sum()) for a in (found, exact))
-    # The 1 is for the last, which may be rare still: a count below 1 has no Gaussian error.
-    error = np.sqrt(exact * (1 - exact) * P.num_chains + 1) / P.num_chains
+    error = np.sqrt(exact * P.num_chains + 1) / P.num_chains  # of a Poisson count, + 1
     return np.abs(found - exact) / error
 
 
@@ -886,6 +885,8 @@ log_likelihood = run.record(
 )
 
 # %% tags=["check"]
+recipe = settings["batch_size"], settings["rate"], settings["k"]
+checks.true("batches of 100, rate 0.06, PCD-3, as for rbm", recipe == (100, 0.06, 3))
 exact = np.log(np.where(to_numpy(x_test) > 0, mean, 1 - mean)).sum(1).mean()
 # The first weights, of 0.01, add 16 terms of about (v W)^2 / 8 = 0.01 / 8.
 checks.close("the start = independent pixels", curve[0], exact, atol=0.1)
@@ -1127,7 +1128,6 @@ Each has a cell to fill in, a check that answers "not yet", "right", or says wha
 :label: ex-rbmk-gaussian
 ```
 For real $v$ take the energy $E(v, h) = \tfrac12 |v - b|^2 - c \cdot h - v^\top W h$.
-What kind of density is that?
 Write its free energy `gaussian_free_energy(rbm, v)` with `keras.ops`, for the weights of an `RBM`.
 The check sums over $h$, integrates $e^{-F}$ over a plane, and draws the density.
 How many Gaussians is it made of, and what is $Z$?

@@ -487,7 +487,8 @@ But the numbers are ours to choose: any that comes closer than $10^{-5}$ to its 
 Then the samples must agree *exactly*.
 """
 
-# %%
+# %% tags=["hide-input"]
+# NumPy draws the numbers of the three steps, none near its probability
 CASES = {"CD-1": ("v_data", 1), "CD-2": ("v_data", 2), "PCD-2 centred": ("v_start", 2)}
 rng, sizes = np.random.default_rng(run.seed), dict(W=(784, 16), b=784, c=16)
 given = {name: rng.normal(size=size) for name, size in sizes.items()}
@@ -1287,7 +1288,6 @@ Run two chains of the magnet with the same numbers, one from "all off" and one f
 Any other start stays between the two, so where they meet, all starts have met.
 Let the chains start ever earlier and end *now*: if the sweeps from time $-n$ to now bring both to one state, that state is an exact sample; if not, start at $-2n$ and use *the same numbers again* for the sweeps from $-n$ on.
 Write `exact_samples(rbm, draw)`: `draw(k)` gives the numbers of `k` new sweeps, as a list of pairs `(u_h, u_v)` with a row for each sample.
-The reward: exact samples, and the number of sweeps that they took.
 ```{exercise-end}
 ```
 """

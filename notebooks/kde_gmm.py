@@ -1629,7 +1629,7 @@ if run.on_mnist and run.profile == "full":
 
 # %% [markdown]
 r"""
-A hundred components need less than 140 nats (one seed), where independent pixels, the mixture with one component, need 206.
+A hundred components need less than 140 nats (on 5 seeds), where independent pixels, the mixture with one component, need 206.
 No component was told what a digit is, and yet the label that is most frequent in a component is right for more than three images in four.
 The published values {cite:p}`germain2015` are for another draw of the binarisation.
 """

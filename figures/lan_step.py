@@ -2,8 +2,8 @@
 
 from drawing import INK, MODEL, MUTED, NOISE, arrow, svg, text, write
 
-START, LANDED, END = (150, 226), (266, 176), (316, 226)  # x_k, after the drift, x_{k+1}
-WELL = (440, 100)
+START, LANDED, END = (150, 192), (266, 142), (316, 192)  # x_k, after the drift, x_{k+1}
+WELL = (440, 66)
 
 
 def dot(place: tuple[float, float], colour: str) -> str:
@@ -27,10 +27,10 @@ def draw() -> str:
         text(START[0] - 14, START[1] + 26, "x_k", size=20),
         text(END[0] + 18, END[1] + 8, "x_k", size=20, anchor="start"),
         text(END[0] + 38, END[1] + 15, "+1", size=14, anchor="start"),
-        text(108, 186, "drift η s(x_k)", size=17),
-        text(118, 92, "kick of variance 2η", size=17, colour=INK),
+        text(108, 150, "drift η s(x_k)", size=17),
+        text(112, 60, "kick of variance 2η", size=17, colour=INK),
     ]
-    return svg(680, 270, parts)
+    return svg(680, 226, parts)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ Let a particle slide down an energy $E$, kick it at random at each step, and in 
 Energy models and score-based diffusion models draw their samples this way; you will learn why it works, how wrong a finite step makes it, and what it costs.
 
 ```{opening} fig-lan-film
-500 particles start at one point in the smallest of three wells. They fill it at once; the other wells must wait.
+500 particles that started at one point in the smallest of three wells. Play it: they fill that well at once; the others must wait.
 ```
 
 At the end of this lecture you will be able to
@@ -191,9 +191,9 @@ checks.close("the wells weigh 50, 30 and 20 %", shares, [0.5, 0.3, 0.2], atol=0.
 
 # %% [markdown]
 r"""
-```{dropdown} A one-minute question: does another temperature move the three spots?
+```{dropdown} A one-minute question: does temperature move the three spots?
 No: $p^{1/T}$ has its maxima where $p$ has them.
-A climber cannot know the temperature; a cloud must.
+But the width of the clouds and the shares of the wells depend on it.
 ```
 
 ## Langevin: downhill with noise
@@ -211,17 +211,17 @@ x_{k+1} &= x_k + \eta\, \nabla \log p(x_k) + \sqrt{2 \eta}\; \xi_k, \\
 \end{aligned}
 $$ (eq-lan-ula)
 
-This is the *unadjusted Langevin algorithm*, ULA.
+This is the *unadjusted Langevin algorithm*, ULA: every step is taken, and none is rejected.
 
 ```{figure} ../figures/lan_step.svg
 :name: fig-lan-step
 :alt: Circles of equal energy around a low place. From a point x k outside of them an arrow, the drift eta s of x k, leads straight towards the low place. Around its tip lies a shaded disc, the kick of variance 2 eta. A dashed arrow from the tip leads somewhere in the disc, to the point x k plus 1.
-:width: 560px
+:width: 500px
 
 One step: the drift leads downhill, the kick anywhere.
 ```
 
-The chain is a Python generator: it hands out one state after the other, and who uses it decides when to stop.
+The chain is a Python generator, which hands out one state after the other.
 """
 
 
@@ -247,12 +247,13 @@ chain = langevin(start, score, 0.02)
 early, middle, late = after(50, chain), after(450, chain), after(1_000, chain)
 
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "500 particles of the unadjusted Langevin algorithm with step size 0.01, and the share of each well, which weigh 50 %, 30 % and 20 %. The time between pictures grows from 0.05 to 2.6 units.", "name": "fig-lan-film"}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "500 particles of the unadjusted Langevin algorithm with step size 0.01, and the share of each well, which weigh 50 %, 30 % and 20 %. The time between pictures grows from 0.03 to 2.6 units.", "name": "fig-lan-film"}}
 def frame(x):
     """One picture of the film: particles, and the share of each well."""
-    fig, ax = plt.subplots(figsize=(4.6, 4.6), dpi=80)
+    fig, ax = plt.subplots(figsize=(4.6, 4.2), dpi=80)
     contours(ax)
     ax.plot(*x.T, ".", color=plotting.COLOURS[1], markersize=5)
+    ax.set(xlim=(-4.0, 4.0), ylim=(-3.3, 3.9))
     for k, centre in enumerate(CENTRES):
         ax.annotate(
             f"{(which_well(x) == k).double().mean():.0%}",
@@ -264,22 +265,21 @@ def frame(x):
 
 
 def film_steps():
-    """Yields the particles after 0, 5, 10, ... 3,000 steps."""
+    """Yields the particles after 2, 5, 10, ... 3,000 steps from one point."""
     chain = langevin(CENTRES[2].expand(500, 2), score, 0.01)
-    yield CENTRES[2].expand(500, 2)
-    for before, now in pairwise(FILM_STEPS):
+    for before, now in pairwise((0, *FILM_STEPS)):
         yield after(now - before, chain)
 
 
-FILM_STEPS = (0, 5, 10, 20, 40, 70, *range(100, 400, 75), *range(400, 3_001, 260))
+FILM_STEPS = (2, 5, 10, 20, 40, 70, *range(100, 400, 75), *range(400, 3_001, 260))
 plotting.film(
     (frame(x) for x in film_steps()),
     labels=[f"time {step / 100:.2f}" for step in FILM_STEPS],
-    alt="500 points start as one point in the upper well of a landscape with three "
+    alt="500 points start close together in the upper well of a landscape with three "
     "wells. They spread in that well within a few frames. Over the following frames "
     "more and more of them appear in the two lower wells, until about half are at the "
     "lower left, three in ten at the lower right and two in ten above.",
-    width=460,
+    width=400,
 )
 
 # %% [markdown]
@@ -316,7 +316,7 @@ checks.close(
 r"""
 Why does it work?
 For small steps this is the motion of a particle in a viscous fluid, which slides down the energy and is kicked by the molecules.
-In units where friction and temperature are one it obeys the *overdamped Langevin equation*
+In units where friction and temperature are one, it obeys the *overdamped Langevin equation*
 
 $$
 \mathrm{d}x = \nabla \log p(x)\, \mathrm{d}t + \sqrt{2}\, \mathrm{d}w ,
@@ -412,7 +412,7 @@ checks.close("double well: rate of the KL divergence", kl_rate, -fisher, rtol=1e
 
 # %% [markdown]
 r"""
-```{dropdown} A one-minute question: what would the particles do without the drift, and what without the kicks?
+```{dropdown} A one-minute question: drift alone, kicks alone: what then?
 Without the drift they spread for ever: $\partial_t p_t = \nabla^2 p_t$, the heat equation.
 Without the kicks they end on the three spots of {numref}`fig-lan-problem`.
 ```
@@ -476,7 +476,7 @@ measured = {
 }
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Variance of what three rules sample when the target has variance 1. Lines: closed form. Points: simulation; its error is smaller than a point.", "name": "fig-lan-rules"}, "image": {"alt": "Variance against step size from 0 to 1.6. Two curves start at one and rise, one of them twice as fast. The third starts at one half and crosses the line at one where the step size is one. Points lie on all three curves."}}
-fig, ax = plt.subplots(figsize=(7.0, 3.0))
+fig, ax = plt.subplots(figsize=(7.0, 2.6))
 eta_axis = torch.linspace(0.01, 1.6, 100)
 for (name, rule), colour in zip(RULES.items(), plotting.COLOURS, strict=False):
     curve = stationary_variance(eta_axis, *rule)
@@ -487,7 +487,7 @@ for (name, rule), colour in zip(RULES.items(), plotting.COLOURS, strict=False):
     variances = [measured[name, eta].square().mean() for eta in ETAS]
     ax.plot(ETAS, variances, "o", color=colour)
 ax.axhline(1.0, color="black", linestyle="--", linewidth=1)
-ax.annotate("target", (0.0, 1.0), (2, -13), textcoords="offset points")
+ax.annotate("target", (2.05, 1.0), (-4, -13), textcoords="offset points", ha="right")
 _ = ax.set(xlabel=r"step size $\eta$", ylabel="variance", ylim=(0, 5.2), xlim=(0, 2.05))
 
 # %% tags=["check"]
@@ -565,7 +565,7 @@ laws = {
 }
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Exact stationary laws of two rules at step size 0.01 (lines) on a density with two wells of weights 0.8 and 0.2, and the densities that they sample (dots).", "name": "fig-lan-squared"}, "image": {"alt": "Two peaked curves over x. One has a tall left and a clearly visible right peak. The other is narrower and taller on the left and almost absent on the right. Dots of p lie on the first, dots of p squared on the second."}}
-fig, ax = plt.subplots(figsize=(7.0, 2.8))
+fig, ax = plt.subplots(figsize=(7.0, 2.4))
 spacing = (grid[1] - grid[0]).item()
 for name, law, target, place, colour in (
     ("noise 2: $p$", laws[2.0, 0.01], p_well, (1.95, 0.17), plotting.COLOURS[0]),
@@ -601,7 +601,7 @@ r"""
 The error falls in proportion to $\eta$, but small steps cost more of them: on $N(0, 1)$ the start is forgotten as $(1 - \eta)^k$.
 So a chain of $k$ steps comes to $p$ only if $\eta \to 0$ and $k \eta \to \infty$ together ({ref}`ex-lan-budget`).
 
-```{dropdown} A one-minute question: your chain uses $x + \eta s + \sqrt{\eta}\, \xi$. Can you save its samples?
+```{dropdown} A one-minute question: can samples of the third rule be saved?
 Not by rescaling: they follow $p^2$, in which small wells are almost empty.
 Give each of them the weight $1/p(x)$, and the few points in small wells carry most of the sum.
 ```
@@ -628,7 +628,7 @@ Only a ratio of $f$ enters, so that $Z$ drops out.
 ```{figure} ../figures/lan_accept.svg
 :name: fig-lan-accept
 :alt: From a circle x an arrow, propose q of y given x, leads to a circle y, and on to a diamond with the question whether a uniform random number u is below A. Yes leads to y, no back to x. Below stand x and y with an arrow from each to the other and the words, as much flows there as back, the minimum of f of x q of y given x and f of y q of x given y.
-:width: 600px
+:width: 540px
 
 One step of Metropolis and Hastings, and why it keeps $p$.
 ```
@@ -645,14 +645,14 @@ $$ (eq-lan-detailed-balance)
 
 which is symmetric in $x$ and $y$.
 What flows there flows back: this is *detailed balance*, and summed over $x$ it says that $p$ is stationary.
-From any start the chain then comes to $p$ if its moves can lead everywhere and it does not go round in a fixed period; staying at $x$ now and then is enough against the second.
+From any start the chain then comes to $p$ if its moves can lead everywhere and it does not cycle with a fixed period; staying at $x$ now and then prevents that.
 
 ```{margin}
 **A common mistake:** "worse moves are accepted now and then, to explore".
 How often is no matter of taste: a probability that does not balance the flows samples another density.
 ```
 
-With a few states all of this is a table.
+With five states all of this is a table, on which both claims are checked, and the mistake too: worse moves accepted with a fixed probability lead elsewhere.
 """
 
 
@@ -748,16 +748,18 @@ adjusted = {
 }
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The target is N(0, 1). Left: variance of the samples, without the accept/reject step (line: closed form) and with it (points). Right: the price, the share of proposals that are accepted.", "name": "fig-lan-mala"}, "image": {"alt": "Two panels against the step size from 0 to 1.6. Left: a curve, ULA, rises from one to four, points, MALA, stay at one. Right: points that fall from one at the smallest step to about six tenths at the largest."}}
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.6))
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.3))
 left.plot(eta_axis, stationary_variance(eta_axis, 1.0, 2.0))
-left.annotate("ULA", (1.2, 3.0), color=plotting.COLOURS[0])
+left.annotate("ULA", (0.95, 2.6), color=plotting.COLOURS[0])
 variances = [x.square().mean() for x, _ in adjusted.values()]
 left.plot(ETAS, variances, "o", color=plotting.COLOURS[1])
 left.annotate("MALA", (1.2, 1.25), color=plotting.COLOURS[1])
 left.set(xlabel=r"step size $\eta$", ylabel="variance", ylim=(0, 4.4))
 rates = [accepted.double().mean() for _, accepted in adjusted.values()]
 right.plot(ETAS, rates, "o-", color=plotting.COLOURS[1])
-_ = right.set(xlabel=r"step size $\eta$", ylabel="accepted", ylim=(0, 1.05))
+_ = right.set(
+    xlabel=r"step size $\eta$", ylabel="accepted", ylim=(0, 1.05), xlim=(0, 1.6)
+)
 
 
 # %% tags=["check"]
@@ -801,13 +803,13 @@ r"""
 Exactness has a price: the chain stands still when a proposal is rejected, and the best step size is a compromise.
 For densities that are products of many like factors the best acceptance tends, with their number, to 0.234 for a random walk {cite:p}`roberts1997` and to 0.574 for MALA {cite:p}`roberts1998`.
 
-```{dropdown} A one-minute question: on N(0, 1), which proposals does MALA accept without fail?
+```{dropdown} A one-minute question: on N(0, 1), what does MALA always accept?
 The squares can be collected, and the ratio in {eq}`eq-lan-acceptance` becomes $e^{-\eta (y^2 - x^2) / 4}$: all that end nearer to zero.
 ```
 
 ## What a chain is worth
 
-**Successive states are alike, so that $S$ of them are worth fewer independent draws.**
+**Successive states are alike, so that $S$ of them are worth fewer than $S$ independent draws.**
 With $\rho_k$, the correlation of states $k$ steps apart, the variance of a mean over a long chain is that of independent draws times the *integrated autocorrelation time*
 
 $$
@@ -817,7 +819,7 @@ S_\text{eff} = \frac{S}{\tau} ,
 $$ (eq-lan-ess)
 
 and $S_\text{eff}$ is the *effective sample size*.
-(It is smaller than $S$ for positive correlations; negative ones can make $\tau$ smaller than 1.)
+(Where correlations are negative, $\tau$ can fall below 1.)
 The sum can't be taken to the end, because there the estimates of $\rho_k$ are noise around zero.
 It is cut at the first $k \ge c\, \tau_k$, where $\tau_k$ is the sum so far: the rule of {cite:t}`sokal1997`, whose $\tau$ is half of ours, with the $c = 5$ of {cite:t}`goodman2009`; an exponential decay has then fallen to $e^{-10}$.
 """
@@ -874,8 +876,8 @@ is the plain rule for $z = L^{-1} x$, in which all directions are alike.
 So preconditioning is a change of variables, and needs no new sampler: give the old one $E(L z)$.
 
 The test is a Gaussian in ten dimensions, turned at random, with standard deviations from 0.25 to 1.
-It is no product of many like factors, so that 0.234 and 0.574 are rules of thumb here; each method tunes its step to them.
-The price is counted in evaluations of $E$ or of its gradient: one a step for the random walk, two for MALA.
+It is no product of many like factors: that each method tunes its step to 0.234 or 0.574 is a rule of thumb.
+The price is counted in evaluations of $E$ or of its gradient, one a step for the random walk, two for MALA.
 """
 
 # %%
@@ -938,7 +940,7 @@ for name, (target_energy, make_move, target, evaluations, back) in SAMPLERS.item
     )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Evaluations of the energy or its gradient that one independent draw of the widest coordinate costs, in ten dimensions with standard deviations from 0.25 to 1. Error bars: one standard error from independent groups of chains.", "name": "fig-lan-price"}, "image": {"alt": "Three horizontal bars on a logarithmic axis. Random walk is the longest with more than a hundred evaluations, MALA needs somewhat more than half of that, preconditioned MALA less than ten."}}
-fig, ax = plt.subplots(figsize=(7.0, 2.0))
+fig, ax = plt.subplots(figsize=(7.0, 1.8))
 means = torch.stack([taus.mean() for taus in price.values()])
 errors = [taus.std() / len(taus) ** 0.5 for taus in price.values()]
 ax.barh(list(price), means, xerr=errors, color=plotting.COLOURS[0], height=0.6)
@@ -963,8 +965,8 @@ r"""
 One independent draw takes many gradients, even in ten dimensions.
 So training an energy model by sampling is slow; [the lecture on deep energies](energy_models.ipynb) trains by short chains, and without samples.
 
-```{dropdown} A one-minute question: tau is 100. How long a chain do you need for the mean to one per cent of the standard deviation?
-$10^4$ independent draws, so $10^6$ steps.
+```{dropdown} A one-minute question: tau is 100; how long a chain is enough?
+For the mean to one per cent of the standard deviation: $10^4$ independent draws, so $10^6$ steps.
 ```
 
 ## A posterior from mini-batches
@@ -990,13 +992,13 @@ $$ (eq-lan-sgld)
 ```{figure} ../figures/lan_sgld.svg
 :name: fig-lan-sgld-step
 :alt: Twenty-four small squares, N data, of which five are filled, the mini-batch of n. An arrow leads to a box, N over n times the sum of the n gradients, plus that of the prior. Its result, s hat of theta, leads to a second box, Langevin step, theta plus eta s hat plus the root of 2 eta times xi. Out of it comes theta, and an arrow back says, the new theta meets new data.
-:width: 620px
+:width: 560px
 
 One step of SGLD.
 ```
 
 Our example is one where the posterior is known: a straight line through 100 measurements with Gaussian errors of known size, and a Gaussian prior of width 1.
-In the language of the laboratory: a force against an extension, that is, a spring constant and an offset.
+In the laboratory: a force against an extension, that is, an offset and a spring constant.
 """
 
 # %%
@@ -1083,18 +1085,15 @@ for eta in DECREASING:
 clouds["decreasing"] = theta
 
 
-# %% tags=["hide-input"]
-# How much too wide the clouds are
 def area_ratio(cov):
     """Area of the ellipse of a covariance over that of the posterior."""
     return (torch.det(cov) / torch.det(posterior_cov)).sqrt().item()
 
 
 areas = {name: area_ratio(torch.cov(theta.T)) for name, theta in clouds.items()}
-plotting.table(areas, columns=("mini-batches of 10", "area over that of the posterior"))
 
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: the measurements, and the lines of twenty SGLD chains. Middle and right: offset and slope of 800 chains with a constant and with a decreasing step. Ellipses at two standard deviations, which hold 86 % in two dimensions: of the chains (solid) and of the exact posterior (dashed). Cross: the true values.", "name": "fig-lan-sgld"}, "image": {"alt": "Three panels. A hundred scattered points with a narrow fan of rising lines through them. Then two tilted clouds of dots: at the constant step the cloud fills a solid ellipse that is clearly wider than the dashed one inside; with the decreasing step the two ellipses nearly agree."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: the measurements, and the lines of twenty SGLD chains. Middle and right: offset and slope of 800 chains with a constant and with a decreasing step. Ellipses at two standard deviations, which hold 86 % in two dimensions: of the chains (solid) and of the exact posterior (dashed), and the ratio of their areas. Cross: the true values.", "name": "fig-lan-sgld"}, "image": {"alt": "Three panels. A hundred scattered points with a narrow fan of rising lines through them. Then two tilted clouds of dots: at the constant step the cloud fills a solid ellipse that is clearly wider than the dashed one inside; with the decreasing step the two ellipses nearly agree."}}
 def ellipse(cov):
     """Points two standard deviations from the mean."""
     angle = torch.linspace(0, 2 * math.pi, 200)
@@ -1102,7 +1101,7 @@ def ellipse(cov):
     return posterior_mean + 2 * circle @ torch.linalg.cholesky(cov).T
 
 
-fig, (left, *axes) = plt.subplots(1, 3, figsize=(7.6, 3.0))
+fig, (left, *axes) = plt.subplots(1, 3, figsize=(7.6, 2.7))
 left.plot(design[:, 1], force, ".", color="black", markersize=4)
 ends = torch.tensor([[1.0, 0.0], [1.0, 2.0]])
 lines = ends @ clouds["decreasing"][:20].T
@@ -1117,7 +1116,8 @@ for ax, name in zip(axes, ("step 0.0004", "decreasing"), strict=True):
     (left_end, bottom), (right_end, top) = (
         posterior_mean + side * 4.5 * posterior_cov.diag().sqrt() for side in (-1, 1)
     )
-    ax.annotate(name, (0.97, 0.94), xycoords="axes fraction", ha="right")
+    words = f"{name}\narea × {areas[name]:.2f}"
+    ax.annotate(words, (0.97, 0.97), xycoords="axes fraction", ha="right", va="top")
     ax.set(xlabel="offset", xlim=(left_end, right_end), ylim=(bottom, top))
 _ = axes[0].set(ylabel="slope")
 
@@ -1182,7 +1182,7 @@ checks.at_most("exact prediction minus the truth, at most", gain.mean(), luck)
 
 # %% [markdown]
 r"""
-```{dropdown} A one-minute question: what does SGLD return if the kick is left out?
+```{dropdown} A one-minute question: what does SGLD return without the kick?
 Stochastic gradient descent: it ends near the maximum of the posterior, and the width of its cloud is set by the step size and the mini-batches, not by the posterior.
 ```
 
@@ -1205,7 +1205,7 @@ $$ (eq-lan-two-gradients)
 ```{figure} ../figures/lan_gradients.svg
 :name: fig-lan-gradients
 :alt: Two curves of energy with two wells each. On the left, gradient in x, moves a sample, a dot slides down the curve, which stands still. On the right, gradient in theta, moves the curve, it is pulled down where a dot of data lies, in the right well, and pushed up where a sample lies, in the left one.
-:width: 620px
+:width: 560px
 
 The first gradient moves points on a fixed landscape, the second moves the landscape.
 ```
@@ -1277,8 +1277,8 @@ checks.close(
 
 # %% [markdown]
 r"""
-```{dropdown} A one-minute question: add $7 \theta$ to the energy. Which terms of the two gradients change?
-In the first none; in the second both phases, by $-7$ and $+7$, which cancel.
+```{dropdown} A one-minute question: add $7 \theta$ to the energy; what changes?
+In the first gradient nothing; in the second both phases, by $-7$ and $+7$, which cancel.
 No probability has changed.
 ```
 
@@ -1291,8 +1291,8 @@ No probability has changed.
 **The unadjusted chain diverges where the energy is steeper than a parabola.**
 The step $-\eta\, x^3$ of the energy $x^4/4$ overshoots as soon as $\eta x^2 > 2$, and lands further out than it came from.
 The noise gets there in the end at any step size; how soon depends steeply on $\eta$.
-MALA refuses such a step.
-From the bulk of the density that makes it exact; from far out it refuses nearly every step and stays where it is, and only the share of accepted steps tells.
+MALA rejects such steps.
+From the bulk of the density that makes it exact; from far out it rejects nearly all of them and stays where it is, and only the share of accepted steps tells.
 """
 
 
@@ -1372,7 +1372,7 @@ def passage_time(b, wall=0.0):
 
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: one Langevin chain each for three distances b of the wells, over 200 units of time. Right: mean time until a particle from the left well comes to the top of the barrier. Line: double integral. Dashed: its limit for high barriers.", "name": "fig-lan-passage"}, "image": {"alt": "Left: three noisy traces over time. For b = 2 the trace jumps often between minus two and two, for b = 3 seldom, for b = 4 hardly ever or not at all. Right: time on a logarithmic axis against b from one and a half to four. A line rises from about four to more than a thousand; a dashed line runs a little below it."}}
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2), width_ratios=(3, 2))
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.8), width_ratios=(3, 2))
 distances = torch.tensor([2.0, 3.0, 4.0])
 chain = langevin(-distances, lambda x: two_wells_score(x, distances), 0.05)
 traces = torch.stack(list(islice(chain, 4_000)))
@@ -1442,7 +1442,7 @@ The weights of the wells are then those of the starting points.
 Walking there through flatter densities helps: tempering, or the noise scales of [score matching](score_matching.ipynb).
 It is no guarantee; in [the RBM lecture](rbm.ipynb) annealed importance sampling misses half of $Z$ and claims a small error.
 
-```{dropdown} A one-minute question: 64 chains from 64 scattered starts agree. Is all well?
+```{dropdown} A one-minute question: chains from 64 starts agree: all well?
 It is good news only if starts lie in all wells: chains that agree have forgotten where they started.
 Of a well that no chain has seen they say nothing.
 ```

@@ -124,7 +124,7 @@ def score_of(energy):
 
 # %% [markdown]
 r"""
-Following the score uphill in $p$, which is downhill in $E$, is optimisation: all points of a basin end at one spot, its maximum of $p$ ({numref}`fig-lan-problem`, left).
+Following the score uphill in $p$, which is downhill in $E$, is optimisation: all points of a basin end at one spot, the maximum of $p$ there ({numref}`fig-lan-problem`, left).
 **A sample is a cloud, and the score alone does not make one.**
 """
 
@@ -413,8 +413,8 @@ checks.close("double well: rate of the KL divergence", kl_rate, -fisher, rtol=1e
 # %% [markdown]
 r"""
 ```{dropdown} A one-minute question: drift alone, kicks alone: what then?
-Without the drift they spread for ever: $\partial_t p_t = \nabla^2 p_t$, the heat equation.
-Without the kicks they end on the three spots of {numref}`fig-lan-problem`.
+By the drift alone they end on the three spots of {numref}`fig-lan-problem`.
+By the kicks alone they spread for ever: $\partial_t p_t = \nabla^2 p_t$, the heat equation.
 ```
 
 ## What the step size does to the answer
@@ -603,7 +603,7 @@ So a chain of $k$ steps comes to $p$ only if $\eta \to 0$ and $k \eta \to \infty
 
 ```{dropdown} A one-minute question: can samples of the third rule be saved?
 Not by rescaling: they follow $p^2$, in which small wells are almost empty.
-Give each of them the weight $1/p(x)$, and the few points in small wells carry most of the sum.
+Give each of them the weight $1/p(x)$, and a few points stand for a whole well: their effective number is small.
 ```
 """
 
@@ -955,7 +955,7 @@ _ = ax.grid(axis="y", visible=False)
 # %% tags=["check"]
 for name, cheaper in (("random walk", "MALA"), ("MALA", "MALA, preconditioned")):
     gain = (price[name] / price[cheaper].mean()).mean()
-    checks.at_least(f"{name} over {cheaper}, evaluations for one draw", gain, 1.0)
+    checks.at_least(f"{cheaper} is cheaper than {name}, by a factor of", gain, 1.0)
 for name, along in along_widest.items():
     variances = along.square().mean(0)
     checks.unbiased(f"{name}: variance along the widest direction", variances, 1.0)
@@ -963,7 +963,7 @@ for name, along in along_widest.items():
 # %% [markdown]
 r"""
 One independent draw takes many gradients, even in ten dimensions.
-So training an energy model by sampling is slow; [the lecture on deep energies](energy_models.ipynb) trains by short chains, and without samples.
+So training an energy model by sampling is slow; [the next lecture](energy_models.ipynb) trains by short chains, and without samples.
 
 ```{dropdown} A one-minute question: tau is 100; how long a chain is enough?
 For the mean to one per cent of the standard deviation: $10^4$ independent draws, so $10^6$ steps.
@@ -1176,9 +1176,9 @@ checks.close(
 gain = exact_log_density - log_normal(new_force, new_design @ TRUTH, SIGMA**2)
 # Over data sets the loss against the truth is chi-squared with 2 degrees of freedom
 # over 2 N; that is above 28 once in a million. Only by luck is there a gain.
-checks.at_least("exact prediction minus the truth", gain.mean(), -28 / (2 * N))
+checks.at_least("exact prediction minus that of the truth", gain.mean(), -28 / (2 * N))
 luck = 5 * gain.std() / len(gain) ** 0.5
-checks.at_most("exact prediction minus the truth, at most", gain.mean(), luck)
+checks.at_most("and it wins by luck only", gain.mean(), luck)
 
 # %% [markdown]
 r"""
@@ -1350,7 +1350,7 @@ t(-b) = \int_{-b}^{0} \frac{1}{p(y)} \int_{-\infty}^{y} p(z)\, \mathrm{d}z\, \ma
 \;\approx\; \frac{\pi^{3/2}}{\sqrt{8}}\; \frac{e^{b^2/2}}{b} .
 $$ (eq-lan-passage)
 
-For large $b$ the inner integral is one half and $1/p = \sqrt{2 \pi}\, e^{b^2/2} / \cosh(b y)$ near the top of the barrier, which gives the second form: the time grows exponentially with the height $b^2/2$ of the barrier.
+For large $b$ the inner integral is one half and $1/p = \sqrt{2 \pi}\, e^{b^2/2} / \cosh(b y)$ near the top of the barrier, which gives the second form: the time grows exponentially with the height of the barrier, about $b^2/2$.
 """
 
 

@@ -24,7 +24,7 @@ At the end of this lecture you will be able to
 4. maximise the ELBO, for one data point or with an encoder for all, with gradients that pass through a random draw;
 5. tighten the bound with importance weights, and train a small variational autoencoder whose exact likelihood is known.
 
-- **You need** Gaussians with a covariance matrix, Bayes' rule, the Kullback-Leibler divergence, some PyTorch.
+- **You need** Gaussians with a covariance matrix, Bayes' rule, the Kullback-Leibler divergence (see [the first lecture](divergences.ipynb)), some PyTorch.
 - **Sources:** {cite:t}`kingma2014`, {cite:t}`rezende2014`, {cite:t}`burda2016`; longer introductions are {cite:t}`doersch2016` and {cite:t}`luo2022`.
 """
 

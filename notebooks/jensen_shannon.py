@@ -144,7 +144,7 @@ r"""
 **In the sources.** Borisyak, *Fitting Distributions*; CS236 notes, *GAN architecture/objective*.
 ```
 
-The relative entropy KL has two directions, which differ; their sum is the third way; the fourth is the one that a GAN minimises.
+The relative entropy KL, [the measure of maximum likelihood](divergences.ipynb), has two directions, which differ; their sum is the third way; the fourth is the one that a GAN minimises.
 
 **The Jensen-Shannon divergence is the mean relative entropy of two densities with respect to their mixture.**
 

@@ -2508,7 +2508,7 @@ Every family answers the same question, *how do I get a distribution from sample
 
 | family | density | latent | calls for a sample | trained by |
 |---|---|---|---|---|
-| autoregressive | exact | none | one for each dimension | likelihood |
+| [autoregressive](autoregressive.ipynb) | exact | none | one for each dimension | likelihood |
 | [Boltzmann machine](boltzmann_machines.ipynb), [RBM](rbm.ipynb) | up to $Z$ | binary | many sweeps | two phases |
 | [energy model](energy_models.ipynb) | up to $Z$ | none | many Langevin steps | two phases, NCE |
 | normalising flow | exact | same size | one | likelihood |

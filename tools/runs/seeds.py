@@ -96,7 +96,7 @@ def cluster(timeout: str = "20s") -> Iterator[Client]:
         with client:
             yield client
         return
-    settings = {"n_workers": side_by_side(), "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+    settings = {"n_workers": side_by_side(), "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
     with LocalCluster(**settings, silence_logs="ERROR") as local, Client(local) as client:
         yield client
 

@@ -26,7 +26,7 @@ def draw() -> str:
         *box(170, 135, "network"),
         arrow(219, 146, 276, BOTTOM - 25, bend=-4),
         arrow(219, 128, 406, BOTTOM - 25, bend=-10),
-        *box(280, BOTTOM, "exp s ·", width=76),
+        *box(280, BOTTOM, "\u00d7 exp s", width=76),
         *box(410, BOTTOM, "+ t", width=46),
         text(238, 176, "s", size=19, style="font-style:italic"),
         text(352, 126, "t", size=19, style="font-style:italic"),

@@ -53,6 +53,7 @@ from itertools import pairwise
 import dgm
 from dgm import checks, plotting
 from dgm.checkpoints import resumed
+from dgm.models.autoregressive import MaskedLinear, made_masks
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -63,7 +64,7 @@ from torch import nn
 
 # %% tags=["parameters"]
 PARAMETERS = {  # smoke, quick, full
-    "ring_steps": (30, 1_500, 6_000),
+    "ring_steps": (40, 1_500, 6_000),
     "num_images": (2_000, 50_000, 50_000),
     "maf_layers": (2, 3, 5),
     "maf_hidden": (16, 128, 1_024),
@@ -125,7 +126,7 @@ def bent_area(corner):
     return total
 
 
-centres = torch.cartesian_prod(*2 * [torch.arange(-2.0, 3.0, dtype=torch.float64)])
+centres = torch.cartesian_prod(*2 * [torch.arange(-1.5, 2, dtype=torch.float64)])
 by_edge = torch.stack([bent_area(corner) for corner in centres])
 area_factor = torch.stack(
     [
@@ -141,15 +142,15 @@ checks.close(
 )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: noise on a square grid. Right: the same points after the map. The numbers are the areas of the bent cells: where a cell has twice the area, the points lie half as dense.", "name": "fig-flows-area"}, "image": {"alt": "Two panels. Left, a square grid with a round cloud of grey points. Right, the grid bent into a curved shape with orange points; a number is printed on each cell, from below one half where the cells are small and the points dense to above two where they are large."}}
-fig, axes = plt.subplots(1, 2, figsize=(8.4, 4.6), width_ratios=(1, 1.6))
+fig, axes = plt.subplots(1, 2, figsize=(7.4, 4.2), width_ratios=(1, 1.6))
 cloud = torch.randn(1_200, 2, dtype=torch.float64)
-cloud = cloud[(cloud.abs() < 2.5).all(1)]
-ticks = torch.linspace(-2.5, 2.5, 101, dtype=torch.float64)
+cloud = cloud[(cloud.abs() < 2).all(1)]
+ticks = torch.linspace(-2, 2, 101, dtype=torch.float64)
 for ax, function, colour in zip(
     axes, (lambda z: z, bend), ("#8a8f98", plotting.COLOURS[1]), strict=True
 ):
     ax.plot(*function(cloud).T, ".", color=colour, markersize=2, alpha=0.6)
-    for line in torch.arange(-2.5, 3):
+    for line in torch.arange(-2, 3).double():
         for way in (1, -1):
             strip = torch.stack([line.expand(101), ticks][::way], 1)
             ax.plot(*function(strip).T, color="0.35", linewidth=0.8)
@@ -157,10 +158,13 @@ for ax, function, colour in zip(
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
 for corner, area in zip(bend(centres), area_factor, strict=True):
-    axes[1].annotate(f"{area:.2g}", corner, ha="center", va="center", fontsize=9)
+    axes[1].annotate(f"{area:.2g}", corner, ha="center", va="center", fontsize=10)
 
 # %% [markdown]
 r"""
+The square cells have the area 1; a bent cell has the area that is printed on it.
+Where the map stretches, on the upper right, cells are large and points are few.
+
 **Probability is carried along: what the map stretches becomes thin.**
 Let $h = f^{-1}$ be the way back, from data to noise.
 Then, with $p_z$ the density of the noise,
@@ -170,7 +174,7 @@ $$
 $$ (eq-flows-change)
 
 In one dimension the determinant is the derivative $h'(x)$.
-Take $f(z) = e^z$: the density of $x$ is $p_z(\log x) / x$, the log-normal one.
+Take $f(z) = e^z$, so that $h(x) = \log x$: the density of $x$ is $p_z(\log x) / x$, the log-normal one.
 Without the factor $1/x$ it would integrate to $\langle f'(z) \rangle = \sqrt{e} = 1.65$, and would be no density at all.
 
 ```{dropdown} The proof, by small cubes
@@ -303,7 +307,7 @@ def layer_errors(layer, x):
 
 # %% [markdown]
 r"""
-The oldest layer of the kind, the *planar* one {cite:p}`rezende2015`, moves all points along one vector $u$, by an amount that depends on one direction $w$:
+A small one first: the *planar* layer {cite:p}`rezende2015` moves all points along one vector $u$, by an amount that depends on one direction $w$:
 
 $$
 \begin{aligned}
@@ -312,7 +316,7 @@ z &= x + u \tanh(w \cdot x + b), \\
 \end{aligned}
 $$ (eq-flows-planar)
 
-The determinant costs $d$ operations, since the Jacobian is the identity plus a matrix of rank one.
+In $d$ dimensions the determinant costs only $d$ operations, since the Jacobian is the identity plus a matrix of rank one.
 Where $w \cdot u < -1$ it changes its sign: the map *folds*, and different points have the same $z$.
 The cure is to use another $u$, moved along $w$ so that $w \cdot \hat u > -1$:
 
@@ -397,7 +401,7 @@ masses = {
 print({name: round(mass, 4) for name, mass in masses.items()})
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: the map along w. The right one (orange) takes each value once, the misprinted one (black) takes those between the dotted lines three times. Right: what the misprinted map makes of straight lines in the plane (grey): they double back, and the plane is folded like a cloth.", "name": "fig-flows-fold"}, "image": {"alt": "Left panel: an orange curve that always rises and a black curve that rises, falls and rises again between two dotted lines. Right panel: five grey horizontal lines, and five black ones with the shape of the letter Z."}}
-fig, axes = plt.subplots(1, 2, figsize=(8.2, 3.3))
+fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.2))
 a = torch.linspace(-4, 4, 401, dtype=torch.float64)
 for layer, colour, name in (
     (right, plotting.COLOURS[1], "right"),
@@ -484,11 +488,11 @@ A coupling layer. The network itself is never inverted.
 With $x_a$ the part that is kept and $x_b$ the rest,
 
 $$
-z_a = x_a,
-\qquad
-z_b = x_b \odot e^{s(x_a)} + t(x_a),
-\qquad
-\log \left\lvert \det \frac{\partial z}{\partial x} \right\rvert = \sum_i s_i(x_a) .
+\begin{aligned}
+z_a &= x_a, \\
+z_b &= x_b \odot e^{s(x_a)} + t(x_a), \\
+\log \left\lvert \det \frac{\partial z}{\partial x} \right\rvert &= \sum_i s_i(x_a) .
+\end{aligned}
 $$ (eq-flows-coupling)
 
 The Jacobian is triangular, whatever the network does.
@@ -512,6 +516,8 @@ class Coupling(nn.Module):
             nn.SiLU(),
             nn.Linear(hidden_dim, 2 * dim),
         )
+        for parameter in self.net[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def stretch_and_shift(self, x):
         s, t = self.net(self.scale * self.mask * x).chunk(2, dim=1)
@@ -530,7 +536,10 @@ class Coupling(nn.Module):
 
 # %% [markdown]
 r"""
-The hyperbolic tangent bounds the stretch, $\lvert s \rvert \leq 3$, without which one wild step can blow up a training; a bound of 0 gives NICE.
+The hyperbolic tangent bounds the stretch, $\lvert s \rvert \leq 3$: without a bound one wild step can blow up a training.
+A bound of 0 gives NICE.
+`scale` multiplies what the network sees, so that a small network can vary fast.
+The last weights start at zero, and the layer as the identity.
 A flow is a chain {eq}`eq-flows-chain`, called like a layer.
 """
 
@@ -682,13 +691,17 @@ checks.at_most(
     on_new_points.mean() + entropy - 5 * standard_error,
     0.0,
 )
-checks.unbiased(
-    "mean log q on new points = - entropy - KL",
-    on_new_points.mean(),
-    -entropy - ring_kl,
-    standard_error,
+of_noise = -math.log(2 * math.pi) - (4 + 2 * 0.3**2) / 2  # <log N(x; 0, I)>
+checks.at_least(
+    "better than the noise itself: mean log q", on_new_points.mean(), of_noise
 )
 if run.profile != "smoke":
+    checks.unbiased(
+        "mean log q on new points = - entropy - KL",
+        on_new_points.mean(),
+        -entropy - ring_kl,
+        standard_error,
+    )
     checks.at_most("KL of the ring from the flow", ring_kl, 0.12)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Mean log-likelihood of the batches, smoothed over 20 steps. The dashed line, minus the entropy of the target, is the best that any model can reach; what is left is the divergence.", "name": "fig-flows-curve"}, "image": {"alt": "An orange curve that rises fast in the first hundred steps and then slowly, and stays below a dashed line at minus 2.48."}}
@@ -697,10 +710,16 @@ width = min(20, len(history))
 smooth = np.convolve(history, np.ones(width) / width, mode="valid")
 ax.plot(np.arange(len(smooth)) + width, smooth, color=plotting.COLOURS[1])
 plotting.reference_line(ax, -entropy, "minus the entropy")
-_ = ax.set(xlabel="step", ylabel="log-likelihood (nats)", ylim=(-3.6, -2.3))
+_ = ax.set(
+    xlabel="step",
+    ylabel="log-likelihood (nats)",
+    ylim=(-3.6, -2.3),
+    xlim=(0, P.ring_steps),
+)
 
 # %% [markdown]
 r"""
+The curve rises steeply at first, and then it creeps.
 The film runs the ten layers backwards, from noise to data.
 Between two layers every point moves on a straight line; each frame is an invertible map, too, because a coupling that goes part of the way still stretches by a positive factor.
 """
@@ -748,7 +767,9 @@ plotting.film(
         for k, part in moments
     ),
     labels=[f"layer {k + part:.2g} of 10" for k, part in moments],
-    alt="A square grid with a round cloud of points is sheared and stretched by one layer after the other, until the points lie in eight spots on a circle and the grid is drawn out thin between them.",
+    alt="A square grid with a round cloud of points is sheared and stretched by one "
+    "layer after the other, until the points lie in eight spots on a circle and the "
+    "grid is drawn out thin between them.",
     width=390,
 )
 
@@ -770,7 +791,8 @@ $$
 f'(0) = \frac{p_z(0)}{p(0)} = \sigma\, e^{a^2 / 2 \sigma^2} .
 $$ (eq-flows-bridge)
 
-A few standard deviations of distance need a slope of thousands; a network with less slope leaves more probability on the bridge.
+At a distance of $2a = 4$ with $\sigma = 1/2$ the slope is 1,490 already; a network with less slope leaves more probability on the bridge.
+On the way back the slope is the inverse, and whatever lies on the bridge is crushed together.
 """
 
 # %%
@@ -792,14 +814,20 @@ for a in (1.0, 1.5, 2.0):
         0.5 * math.exp(a**2 / (2 * 0.25)),
         rtol=1e-9,
     )
+if run.profile != "smoke":
+    centre = torch.zeros(1, 2, dtype=torch.float64)
+    in_the_hole = flow.log_prob(centre).item() - target.log_prob(centre.numpy()).item()
+    checks.at_least("guard: log of flow over target, in the hole", in_the_hole, 5)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: the exact map from noise to two islands of standard deviation 1/2, at distances of 2, 3 and 4, with its slope in the middle. Then the target and the trained flow; each shade is a factor of ten in density, white is below a millionth. The flow has bridges, and its hole is not empty.", "name": "fig-flows-bridge"}, "image": {"alt": "Left panel: three rising curves, steep in the middle, the more so the further the islands are apart. Middle panel: a ring of eight dark spots with a white hole and white surroundings. Right panel: a ring with eight dark spots, ragged at its edge, whose hole is shaded."}}
-fig, axes = plt.subplots(1, 3, figsize=(8.6, 3.1), width_ratios=(1.15, 1, 1))
+fig, axes = plt.subplots(1, 3, figsize=(7.4, 2.8), width_ratios=(1.15, 1, 1))
 x = torch.linspace(-3.5, 3.5, 1_401, dtype=torch.float64)
 for a, colour in zip((1.0, 1.5, 2.0), ("#E69F00", "#D55E00", "#8c3c00"), strict=True):
     axes[0].plot(to_noise(x, a, 0.5), x, color=colour)
     slope = 0.5 * math.exp(2 * a**2)
-    axes[0].annotate(f"slope {slope:,.0f}", (0.9, 2 * a - 4.6), color=colour)
+    axes[0].annotate(
+        f"slope {slope:,.0f}", (0.3, 2 * a - 4.8), color=colour, fontsize=10
+    )
 axes[0].set(xlabel="noise $z$", ylabel="data $x$", xlim=(-3, 3.2), ylim=(-3.4, 3.4))
 for ax, values, name, shades in (
     (axes[1], log_p, "target", "Greys"),
@@ -812,16 +840,10 @@ for ax, values, name, shades in (
     ax.set_xlabel(name)
     ax.grid(visible=False)
 
-# %% tags=["check"]
-if run.profile != "smoke":
-    centre = torch.zeros(1, 2, dtype=torch.float64)
-    in_the_hole = flow.log_prob(centre).item() - target.log_prob(centre.numpy()).item()
-    checks.at_least("guard: log of flow over target, in the hole", in_the_hole, 5)
-
 # %% [markdown]
 r"""
 The ring adds a hole: a disc of noise can't become an annulus, so that the flow has to fill the hole thinly, or to tear the ring at some place and leave a thin seam.
-Longer training makes the bridges thinner, and the slopes steeper, without end.
+A smaller divergence needs thinner bridges and steeper slopes, without end.
 Energies, mixtures and flows with more than one piece {cite:p}`cornish2020` have no such bridge.
 
 ## Autoregressive flows: MAF and IAF
@@ -831,9 +853,10 @@ Write the $i$th component as $x_i = m_i + e^{s_i} z_i$ with noise $z_i$, where $
 Solved for the noise,
 
 $$
-z_i = \bigl(x_i - m_i(x_{<i})\bigr)\, e^{-s_i(x_{<i})},
-\qquad
-\log \left\lvert \det \frac{\partial z}{\partial x} \right\rvert = -\sum_i s_i(x_{<i}) .
+\begin{aligned}
+z_i &= \bigl(x_i - m_i(x_{<i})\bigr)\, e^{-s_i(x_{<i})}, \\
+\log \left\lvert \det \frac{\partial z}{\partial x} \right\rvert &= -\sum_i s_i(x_{<i}) .
+\end{aligned}
 $$ (eq-flows-maf)
 
 ```{figure} ../figures/flows_maf.svg
@@ -844,18 +867,8 @@ $$ (eq-flows-maf)
 One layer, two directions. MAF is fast from data to noise; IAF uses the same layer the other way round.
 ```
 
-The masks of MADE {cite:p}`germain2015` give all $m_i$ and $s_i$ in one pass of one network: a hidden unit with the number $k$ sees components up to $k$, and output $i$ sees hidden units below $i$.
+[The masks of MADE](autoregressive.ipynb) {cite:p}`germain2015` give all $m_i$ and $s_i$ in one pass of one network: a hidden unit with the number $k$ sees components up to $k$, and output $i$ sees hidden units below $i$.
 """
-
-
-# %% tags=["twin:dgm.models.flows.MaskedLinear"]
-class MaskedLinear(nn.Linear):
-    def __init__(self, mask):
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask.to(self.weight.dtype))
-
-    def forward(self, x):
-        return F.linear(x, self.mask * self.weight, self.bias)
 
 
 # %% tags=["twin:dgm.models.flows.MAFLayer", "method"]
@@ -864,7 +877,7 @@ class MAFLayer(nn.Module):
         super().__init__()
         place = torch.arange(dim).flip(0) if reverse else torch.arange(dim)
         last_seen = torch.arange(hidden_dim) * (dim - 1) // hidden_dim
-        sees, tells = last_seen[:, None] >= place, place[:, None] > last_seen
+        sees, tells = made_masks([place, last_seen])
         self.register_buffer("place", place)
         self.net = nn.Sequential(
             MaskedLinear(sees), nn.ReLU(), MaskedLinear(tells.repeat(2, 1))
@@ -955,7 +968,7 @@ gaussian = Whitening(torch.randn(6).double(), root @ root.T + torch.eye(6).doubl
 layers = {
     "linear": (gaussian, "triangular", "1 / 1"),
     "planar": (shaken(Planar(6), 0.7), "rank one", "1 / a search"),
-    "NICE": (shaken(Coupling(half, bound=0.0)), "triangular, 1", "1 / 1"),
+    "NICE": (shaken(Coupling(half, bound=0.0)), "triangular", "1 / 1"),
     "RealNVP, 4 layers": (
         shaken(RealNVP(6, num_layers=4), 0.15),
         "triangular",
@@ -992,16 +1005,10 @@ inverse_error = run.record(
 # The layers side by side
 plotting.table(
     {
-        name: (*words, f"{errors[name][0]:.0e}", f"{errors[name][1]:.0e}")
+        name: (*words, f"{max(errors[name]):.0e}")
         for name, (_, *words) in layers.items()
     },
-    columns=(
-        "layer",
-        "Jacobian",
-        "passes for a density / a sample",
-        "error of log det",
-        "of the inverse",
-    ),
+    columns=("layer", "Jacobian", "passes, density / sample", "largest error"),
 )
 
 # %% tags=["check"]
@@ -1054,7 +1061,7 @@ shown = {
     "MAF": MAFLayer(8, 40),
     "MAF, reversed": MAFLayer(8, 40, reverse=True),
 }
-fig, axes = plt.subplots(1, 5, figsize=(8.2, 2.0))
+fig, axes = plt.subplots(1, 5, figsize=(7.4, 1.9))
 for ax, (name, layer) in zip(axes, shown.items(), strict=True):
     layer = shaken(layer, 0.4)
     J = jacobians(first_output(layer), torch.randn(1, 8).double())[0]
@@ -1065,6 +1072,10 @@ for ax, (name, layer) in zip(axes, shown.items(), strict=True):
 
 # %% [markdown]
 r"""
+The errors in the table are those of rounding.
+Most layers share one trick, a triangular Jacobian; MAF uses the whole triangle, a coupling only a block of it.
+That makes MAF the most flexible of them for one pass of a network, and its samples the slowest.
+
 ```{dropdown} A one-minute question: why reverse the order between the layers?
 In one order the last component never helps to predict the first.
 Two layers with opposite orders let each component act on every other one; a chain in one order stays triangular.
@@ -1122,7 +1133,7 @@ def bits_per_pixel(log_prob_x):
 r"""
 The simplest model in logit space is one Gaussian with a full covariance.
 Our flow starts *from it*: its first layer is the Gaussian, fixed, and the MAF layers on top begin as the identity.
-So whatever it learns is what a Gaussian can't say.
+Whatever it learns is what a Gaussian can't say.
 The noise $u$ is drawn anew for every batch.
 """
 
@@ -1229,8 +1240,12 @@ for n in range(4):
         f"level {n} of 4: bound by dequantisation, exact",
         {"bound": mean_log, "log P": exact},
     )
+known = torch.tensor([0.0, 784 * math.log(256), 1980.5], dtype=torch.float64)
 checks.close(
-    "pixels without any pattern: 8 bits", bits_per_pixel(torch.zeros(3)), 3 * [8.0]
+    "bits of a uniform density, of pixels known to one level, of NICE",
+    bits_per_pixel(known),
+    [8.0, 0.0, 4.3556],
+    atol=1e-4,
 )
 whites = dequantised(torch.full((200_000,), 255, dtype=torch.uint8))
 checks.at_most("dequantised pixels stay in [0, 1]", whites, 1.0)
@@ -1270,7 +1285,7 @@ scale += [
     (name, bits[key], plotting.COLOURS[1])
     for name, key in (("our Gaussian", "gaussian"), ("our MAF", "maf"))
 ]
-fig, ax = plt.subplots(figsize=(7.6, 3.0))
+fig, ax = plt.subplots(figsize=(7.0, 3.0))
 for row, (name, value, colour) in enumerate(sorted(scale, key=lambda entry: entry[1])):
     ax.plot([0, value], [row, row], color=colour, linewidth=3, alpha=0.5)
     ax.plot(value, row, "o", color=colour)
@@ -1285,7 +1300,7 @@ They are a log-density of $x \in [0, 1]^{784}$, where a large positive number is
 
 And one Gaussian is a strong opponent.
 The published MADE, with $-1380.8$ nats in logit space, loses to the Gaussian's $-1366.9$; five layers of MAF win, with $-1300.5$ {cite:p}`papamakarios2017`.
-Ours wins in this short run, too, as it started there.
+Ours wins in this short run (one seed), too, as it started there.
 Convolutions are worth more than all of this: the grey rows are from the survey {cite:p}`kobyzev2021`.
 """
 
@@ -1296,12 +1311,13 @@ with torch.no_grad():
         dgm.float64(model.inverse(z.to(next(model.parameters(), y_test)))[0])
         for model in (gaussian, best)
     ]
-fig, axes = plt.subplots(2, 1, figsize=(8.2, 1.6))
+fig, axes = plt.subplots(2, 1, figsize=(7.4, 1.5))
 for ax, y in zip(axes, drawn, strict=True):
     plotting.image_grid(torch.sigmoid(y), columns=12, ax=ax)
 
 # %% [markdown]
 r"""
+The same noise gives related pictures in both rows: the flow has started from the Gaussian.
 A sample takes a pass for each of the 784 pixels, in each layer, one after the other; a density takes one.
 
 ## What a likelihood does not detect
@@ -1309,7 +1325,7 @@ A sample takes a pass for each of the 784 pixels, in each layer, one after the o
 **A high density does not mean "looks like the data".**
 {cite:t}`nalisnick2019` found that flows trained on one set of images give higher likelihoods to another.
 Ours has seen nothing but digits.
-Here is the density that it gives to some other images.
+Here is the density that it gives to some other images, and the share of the test digits above which that lies.
 """
 
 # %% tags=["hide-input"]
@@ -1344,13 +1360,7 @@ plotting.table(
         )
         for name in foreign
     },
-    columns=(
-        "mean over 1,000 images",
-        "log p of pixels",
-        "above so many digits",
-        "log p of logits",
-        "above so many",
-    ),
+    columns=("1,000 images", "log p, pixels", "above", "log p, logits", "above"),
 )
 
 # %% tags=["check"]
@@ -1363,8 +1373,8 @@ if run.on_mnist and run.profile != "smoke":
         "below the mean of blank paper, MAF",
     )
     checks.at_least("blank paper: denser than so many digits", blank, 0.9)
-    faint = of_pixels["faint digits, 1/8 of the ink"] - of_pixels["test digits"]
-    checks.at_least("guard: faint digits against digits, nats", faint.mean(), 0)
+    faint = above(of_pixels, "faint digits, 1/8 of the ink")
+    checks.at_least("faint digits: denser than so many digits", faint, 0.5)
     checks.at_least(
         "mean digit, in logits: above so many digits",
         above(of_logits, "mean of all digits"),
@@ -1379,7 +1389,7 @@ if run.on_mnist and run.profile != "smoke":
     checks.at_most("shuffled digits: above so many", shuffled, 0.1)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Log-densities of the flow, for pixels (left) and for their logits (right): test digits (blue), blank paper (black) and the mean of all digits (grey). The same model, the same images; only the coordinates differ.", "name": "fig-flows-foreign"}, "image": {"alt": "Two panels with histograms. Left: the digits form a broad blue hump, the blank paper a narrow black one far to the right of it, the mean digit a grey one far to the left. Right: blue in the middle or left, the black and the grey one to the right of it."}}
-fig, axes = plt.subplots(1, 2, figsize=(8.2, 2.8))
+fig, axes = plt.subplots(1, 2, figsize=(7.4, 2.8))
 for ax, densities, words in (
     (axes[0], of_pixels, "log p of pixels (nats)"),
     (axes[1], of_logits, "log p of logits (nats)"),
@@ -1397,11 +1407,12 @@ for ax, densities, words in (
         ax.annotate(name, place, color=colour, ha="center", fontsize=10)
     ax.set(xlabel=words, yticks=[], ylim=(0, 235))
     ax.margins(x=0.16)
+    ax.locator_params(axis="x", nbins=4)
     ax.spines["left"].set_visible(False)
 
 # %% [markdown]
 r"""
-Blank paper, which the model has never seen, is denser than nearly all digits, and so are faint digits.
+Blank paper, which the model (one seed) has never seen, is denser than nearly all digits, and faint digits are denser than most.
 Each dark pixel of a digit costs some certainty; white ones are nearly free.
 The most probable image of a fair model need not be a typical one: of a biased coin's long sequences, "all heads" is the most probable, and never comes up.
 
@@ -1819,7 +1830,8 @@ def log_prob_after(norm, x):
 
 
 point = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
-batches = [torch.cat([point, 2 * torch.randn(50, 2).double()]) for _ in range(2)]
+neighbours = torch.randn(50, 2, dtype=torch.float64)
+batches = [torch.cat([point, spread * neighbours]) for spread in (1, 3)]
 depends = {}
 for training in (True, False):
     norm.train(training)
@@ -1828,7 +1840,7 @@ for training in (True, False):
 
 # %% tags=["check"]
 checks.at_least(
-    "statistics of the batch: log p of a point moves by", depends[True], 0.01
+    "statistics of the batch: log p of a point moves by", depends[True], 0.1
 )
 checks.close("kept statistics: it does not move", depends[False], 0.0, atol=1e-14)
 

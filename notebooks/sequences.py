@@ -557,7 +557,7 @@ copy_gru_excess = run.record(
 
 # %% [markdown]
 r"""
-It is still nats above the entropy after more than a thousand steps, and the loss goes on falling: the state is large enough, it is the learning that is slow.
+With one seed it is still nats above the entropy after more than a thousand steps, and the loss goes on falling: the state is large enough, it is the learning that is slow.
 
 ## Attention: every place looks back
 
@@ -994,7 +994,8 @@ if run.profile == "full":
 # %% [markdown]
 r"""
 The GRU has kept the last of the 16 bits and lost most of the first ones.
-On the Markov source, where three bits of memory are enough, both are near the entropy, and the GRU needs fewer steps.
+On the Markov source, where three bits of memory are enough, both are near the entropy.
+(All of this with one seed.)
 Each architecture is good at what its wiring makes short: the recent past for a recurrence, any single place for attention.
 
 ```{dropdown} A one-minute question: the shift is 16 symbols. Why does the diagonal lie 15 places from the main one?
@@ -1444,7 +1445,7 @@ check_register(register)
 r"""
 In the first half the last cell is empty, so that the logit is 0: a fair bit.
 In the second half it holds the bit of 16 places before.
-A GRU with 32 state variables can come as close; what it lacks is a gradient that says so.
+So the 32 state variables of the GRU are not what it lacks; it lacks a gradient that says so.
 ````{solution-end}
 ````
 

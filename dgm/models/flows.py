@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MAF", "Coupling", "Flow", "MAFLayer", "MaskedLinear", "Planar", "RealNVP", "Whitening", "fit"]
+from dgm.models.autoregressive import MaskedLinear, made_masks
+
+__all__ = ["MAF", "Coupling", "Flow", "MAFLayer", "Planar", "RealNVP", "Whitening", "fit"]
 
 
 class Whitening(nn.Module):
@@ -86,7 +88,7 @@ class Coupling(nn.Module):
     """z = x exp(s) + t, where s and t depend on the components of x that the mask keeps, and are zero there.
 
     Dinh, Sohl-Dickstein and Bengio 2017, eqs. 4 to 9.  With `bound=0` there is no stretch, and the layer is that of
-    NICE (Dinh, Krueger and Bengio 2015).
+    NICE (Dinh, Krueger and Bengio 2015).  A new layer is the identity.
 
     Args:
         mask: 1 for the components that are kept, 0 for those that change, shape (dim,).
@@ -107,6 +109,8 @@ class Coupling(nn.Module):
             nn.SiLU(),
             nn.Linear(hidden_dim, 2 * dim),
         )
+        for parameter in self.net[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def stretch_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """s and t, of the shape of x; x and z have the same kept components, so that either will do."""
@@ -182,18 +186,6 @@ class RealNVP(Flow):
         super().__init__(dim, (Coupling(mask, hidden_dim, bound=bound, scale=scale) for mask in masks))
 
 
-class MaskedLinear(nn.Linear):
-    """A linear layer whose weights are zero where the mask is, shape (num_outputs, num_inputs)."""
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask.to(self.weight.dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of shape (num_examples, num_outputs)."""
-        return F.linear(x, self.mask * self.weight, self.bias)
-
-
 class MAFLayer(nn.Module):
     """z_i = (x_i - m_i) exp(-s_i), where m_i and s_i depend on the components before x_i only (eq-flows-maf).
 
@@ -210,7 +202,7 @@ class MAFLayer(nn.Module):
         super().__init__()
         place = torch.arange(dim).flip(0) if reverse else torch.arange(dim)
         last_seen = torch.arange(hidden_dim) * (dim - 1) // hidden_dim
-        sees, tells = last_seen[:, None] >= place, place[:, None] > last_seen
+        sees, tells = made_masks([place, last_seen])
         self.register_buffer("place", place)
         self.net = nn.Sequential(MaskedLinear(sees), nn.ReLU(), MaskedLinear(tells.repeat(2, 1)))
         for parameter in self.net[-1].parameters():

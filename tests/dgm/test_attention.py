@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from dgm.models.attention import Attention, Block, attention, position_waves  # noqa: E402
+from dgm.models.attention import Attention, Block, attention, position_waves
 
 TOLERANCE = {"rtol": 0, "atol": 1e-12}
 

@@ -6,12 +6,10 @@ import warnings
 from itertools import islice
 
 import pytest
+import torch
+from sklearn.mixture import GaussianMixture as LibraryMixture
 
-torch = pytest.importorskip("torch")
-
-from sklearn.mixture import GaussianMixture as LibraryMixture  # noqa: E402
-
-from dgm.models import em  # noqa: E402
+from dgm.models import em
 
 
 @pytest.fixture

@@ -59,8 +59,9 @@ import torch
 PARAMETERS = {  # smoke, quick, full
     "num_chains": (20_000, 200_000, 1_000_000),  # independent, for each variance
     "num_particles": (3_000, 20_000, 100_000),  # in the landscape
+    "num_steps": (200, 200, 400),  # until a chain has forgotten its start
     "film_every": (4, 1, 1),  # pictures of the film
-    "chain_length": (1_500, 10_000, 40_000),  # where effective samples are counted
+    "chain_length": (3_000, 10_000, 40_000),  # where effective samples are counted
     "sgld_chains": (2_000, 10_000, 100_000),
     "num_passages": (1_000, 4_000, 20_000),  # first crossings of a barrier
 }
@@ -426,7 +427,7 @@ def two_starts():
 def simulate(eta, a, c):
     """Independent chains, one number from each, long after they forgot their start."""
     x = two_starts()
-    for _ in range(150):
+    for _ in range(P.num_steps):
         x = x - a * eta * x + math.sqrt(c * eta) * torch.randn_like(x)
     return x
 
@@ -675,13 +676,13 @@ def mala(score, step_size):
 # %% tags=["hide-input"]
 # MALA on N(0, 1) with the step sizes of above, from both starts
 def parabola(x):
-    return x.square().sum(1) / 2
+    return x.square().squeeze(1) / 2
 
 
 adjusted = {}
 for eta in ETAS.tolist():
     chain = metropolis(two_starts()[:, None], parabola, mala(lambda x: -x, eta))
-    adjusted[eta] = after(max(30, round(10 / eta)), chain)
+    adjusted[eta] = after(P.num_steps, chain)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The target is N(0, 1). Left: variance of the samples, without the accept/reject step (line: closed form) and with it (points). Right: the price, the share of proposals that are accepted.", "name": "fig-lan-mala"}, "image": {"alt": "Two panels against the step size from 0 to 1.6. Left: a curve, ULA, rises from one to four, points, MALA, stay at one. Right: points that fall from one at the smallest step to about six tenths at the largest."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.3))
@@ -718,7 +719,7 @@ for eta, (x, _) in adjusted.items():
     exact = acceptance_by_quadrature(eta)
     checks.unbiased(f"{name}: share accepted", accepted.double(), exact)
 x = 4 * torch.randn(P.num_particles, 2)
-x, _ = after(300, metropolis(x, energy, mala(score, 0.15)))
+x, _ = after(P.num_steps, metropolis(x, energy, mala(score, 0.15)))
 checks.unbiased("MALA in the landscape: shares of the wells", counted(x), shares)
 squares = x[:, :, None] * x[:, None]
 exact = torch.einsum("n,ni,nj->ij", mass, plane, plane)
@@ -912,7 +913,7 @@ One step of SGLD.
 ```
 
 Our example is one where the posterior is known: a straight line through 100 measurements with Gaussian errors of known size, and a Gaussian prior of width 1.
-In the laboratory: a force against an extension, that is, an offset and a spring constant.
+In the laboratory: a force against an extension between 0 and 2, that is, an offset and a spring constant.
 """
 
 # %%
@@ -949,6 +950,7 @@ def minus_log_posterior(theta):
 
 
 some = posterior_mean + 0.2 * torch.randn(5, 2)
+checks.at_most("extensions are between 0 and 2", design[:, 1], 2)
 found, exact = score_of(minus_log_posterior)(some), (posterior_mean - some) @ precision
 checks.close("the posterior is the Gaussian", found, exact, atol=1e-10)
 draws = minibatch_score(some[0].expand(100_000, 2))
@@ -1115,11 +1117,11 @@ The other meeting is training: the first gradient draws the samples that the sec
 # %%
 def quartic(x, theta=1.5):
     """Energies of points (num_points, 1)."""
-    return (x**4 / 4 - theta * x**2 / 2).sum(1)
+    return (x**4 / 4 - theta * x**2 / 2).squeeze(1)
 
 
 x = torch.randn(P.num_particles, 1)
-x, _ = after(300, metropolis(x, quartic, mala(score_of(quartic), 0.1)))
+x, _ = after(P.num_steps, metropolis(x, quartic, mala(score_of(quartic), 0.1)))
 negative_phase = -x[:, 0].square() / 2  # gradient of E in theta, at samples
 
 
@@ -1166,7 +1168,7 @@ From the bulk of the density that makes it exact; from far out it rejects nearly
 # %% tags=["hide-input"]
 # Chains on the energy x^4 / 4 that start in the bulk, and far out
 def steep(x):
-    return (x**4).sum(1) / 4
+    return (x**4).squeeze(1) / 4
 
 
 steep_score = score_of(steep)
@@ -1175,12 +1177,12 @@ for eta in (0.1, 0.2, 0.3):
     x = after(2_000, langevin(torch.randn(1_000, 1), steep_score, eta))
     lost[eta] = 1 - x.isfinite().double().mean().item()
 move, bulk = mala(steep_score, 0.1), torch.randn(P.num_particles, 1)
-bulk, _ = after(200, metropolis(bulk, steep, move))
+bulk, _ = after(P.num_steps, metropolis(bulk, steep, move))
 far_out = torch.full((1_000, 1), 1.1 * math.sqrt(2 / 0.1))
-stuck, accepted = after(200, metropolis(far_out, steep, move))
+stuck, accepted = after(P.num_steps, metropolis(far_out, steep, move))
 stayed = (stuck == far_out).double().mean().item()
 rows = {f"ULA, step {eta}, lost after 2,000": f"{lost[eta]:.1%}" for eta in lost}
-rows["MALA from far out, still there after 200"] = f"{stayed:.1%}"
+rows[f"MALA from far out, still there after {P.num_steps}"] = f"{stayed:.1%}"
 plotting.table(rows, columns=("chains on the energy x⁴/4", "share"))
 
 # %% tags=["check"]
@@ -1279,12 +1281,10 @@ rows = {
 plotting.table(rows, columns=("two wells at ±6", "by the chains", "true"))
 
 # %% tags=["check"]
-found = positions.mean(0)
-checks.unbiased("mean of the chains: that of the left well", found, -6.0)
-found = (positions + 6).square().mean(0)
-checks.unbiased("their variance: that of the left well", found, 1.0)
-far = 2 * line
-both = (log_two_wells(far, 6.0).exp() * far**2).sum() * 2 * dx
+checks.true("64 chains of 1,000 steps", positions.shape == (1_000, 64))
+checks.unbiased("mean of the chains: left well", positions.mean(0), -6.0)
+checks.unbiased("their variance: left well", (positions + 6).square().mean(0), 1.0)
+both = (log_two_wells(2 * line, 6.0).exp() * (2 * line) ** 2).sum() * 2 * dx
 checks.close("true variance, both wells", both, 37, rtol=1e-6)
 checks.at_most("autocorrelation time that the chains claim", tau_inside, 10)
 waiting = math.log10(passage_time(6.0))

@@ -1175,7 +1175,7 @@ steep_score = score_of(steep)
 lost = {}
 for eta in (0.1, 0.2, 0.3):
     x = after(2_000, langevin(torch.randn(1_000, 1), steep_score, eta))
-    lost[eta] = 1 - x.isfinite().double().mean().item()
+    lost[eta] = (~x.isfinite()).double().mean().item()
 move, bulk = mala(steep_score, 0.1), torch.randn(P.num_particles, 1)
 bulk, _ = after(P.num_steps, metropolis(bulk, steep, move))
 far_out = torch.full((1_000, 1), 1.1 * math.sqrt(2 / 0.1))

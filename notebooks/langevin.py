@@ -57,11 +57,11 @@ import torch
 
 # %% tags=["parameters"]
 PARAMETERS = {  # smoke, quick, full
-    "num_chains": (20_000, 200_000, 1_000_000),  # independent, for each variance
+    "num_chains": (10_000, 200_000, 1_000_000),  # independent, for each variance
     "num_particles": (3_000, 20_000, 100_000),  # in the landscape
     "num_steps": (200, 200, 400),  # until a chain has forgotten its start
     "film_every": (4, 1, 1),  # pictures of the film
-    "chain_length": (3_000, 10_000, 40_000),  # where effective samples are counted
+    "chain_length": (2_500, 10_000, 40_000),  # where effective samples are counted
     "sgld_chains": (2_000, 10_000, 100_000),
     "num_passages": (1_000, 4_000, 20_000),  # first crossings of a barrier
 }
@@ -839,7 +839,7 @@ SAMPLERS = {  # energy, move, target, evaluations a step, back to x
     "MALA": (stretched, mala_for(stretched), 0.574, 2, same),
     "MALA, preconditioned": (gaussian, mala_for(gaussian), 0.574, 2, L),
 }
-price, along_widest = {}, {}
+price, means, along_widest = {}, {}, {}
 for name, (target_energy, make_move, target, evaluations, back) in SAMPLERS.items():
     x = torch.randn(128, DIM) @ (same if back is L else L.T)
     size, x = tuned(target_energy, make_move, target, x)
@@ -847,7 +847,7 @@ for name, (target_energy, make_move, target, evaluations, back) in SAMPLERS.item
     along = torch.stack([x @ back.T @ turn[:, -1] for x, _ in states])
     taus = [autocorrelation_time(part, 0.0) for part in along.split(8, dim=1)]
     price[name], along_widest[name] = evaluations * torch.tensor(taus), along
-    run.record(
+    means[name] = run.record(
         "evaluations_per_draw_" + name.replace(",", "").replace(" ", "_").lower(),
         price[name].mean(),
         unit="evaluations",
@@ -859,18 +859,17 @@ for name, (target_energy, make_move, target, evaluations, back) in SAMPLERS.item
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Evaluations of the energy or its gradient that one independent draw of the widest coordinate costs, in ten dimensions with standard deviations from 0.25 to 1. Error bars: one standard error from independent groups of chains.", "name": "fig-lan-price"}, "image": {"alt": "Three horizontal bars on a logarithmic axis. Random walk is the longest with more than a hundred evaluations, MALA needs somewhat more than half of that, preconditioned MALA less than ten."}}
 fig, ax = plt.subplots(figsize=(7.0, 1.8))
-means = [values.mean().item() for values in price.values()]
 errors = [values.std() / len(values) ** 0.5 for values in price.values()]
-bars = ax.barh(list(price), means, xerr=errors, color=plotting.COLOURS[0], height=0.6)
+bars = ax.barh(list(means), list(means.values()), xerr=errors, height=0.6)
 ax.bar_label(bars, fmt="%.0f", padding=8)
 ax.set(xscale="log", xlabel="evaluations for one independent draw", xlim=(1, 1e3))
 ax.invert_yaxis()
 _ = ax.grid(axis="y", visible=False)
 
 # %% tags=["check"]
-for name, cheaper in (("random walk", "MALA"), ("MALA", "MALA, preconditioned")):
-    gain = price[name].mean() / price[cheaper].mean()
-    checks.at_least(f"{cheaper} is cheaper than {name}, by a factor of", gain, 1.0)
+checks.ordered("evaluations for a draw", dict(reversed(means.items())))
+checks.at_most("guard: evaluations of MALA, preconditioned", min(means.values()), 10)
+checks.at_most("guard: of the random walk", max(means.values()), 300)
 for name, along in along_widest.items():
     squares = along.square().mean(0)
     checks.unbiased(f"{name}: variance along the widest direction", squares, 1.0)
@@ -1060,8 +1059,9 @@ log_density = {
     "sgld": torch.logsumexp(by_chain, 1) - math.log(len(chains)),
     "exact": log_normal(new_force, new_design @ posterior_mean, spread),
 }
+recorded = {}
 for name, values in log_density.items():
-    run.record(
+    recorded[name] = run.record(
         f"{name}_heldout_log_density",
         values.mean(),
         unit="nats per measurement",
@@ -1071,8 +1071,8 @@ for name, values in log_density.items():
     )
 
 # %% tags=["check"]
-found, exact = log_density["sgld"].mean(), log_density["exact"].mean()
-checks.close("prediction by SGLD = by the exact posterior", found, exact, atol=0.01)
+sgld, exact = recorded["sgld"], recorded["exact"]
+checks.close("prediction by SGLD = by the exact posterior", sgld, exact, atol=0.01)
 
 # %% [markdown]
 r"""

@@ -491,11 +491,10 @@ def step_kernel(score, eta, a, c):
 
 
 def stationary(K):
-    """The distribution that K leaves as it is: any row of a high power of K."""
-    for _ in range(22):
-        K = K @ K
-        K = K / K.sum(1, keepdim=True)  # rounding would add up
-    return K.mean(0)
+    """The p with p K = p: these equations, the last of them replaced by sum p = 1."""
+    A = K.T - torch.eye(len(K))
+    A[-1] = 1
+    return torch.linalg.solve(A, torch.eye(len(K))[-1])
 
 
 # %% tags=["hide-input"]

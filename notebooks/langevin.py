@@ -62,7 +62,7 @@ PARAMETERS = {  # smoke, quick, full
     "num_particles": (3_000, 20_000, 100_000),  # in the landscape
     "num_steps": (200, 200, 400),  # until a chain has forgotten its start
     "film_every": (4, 1, 1),  # pictures of the film
-    "chain_length": (2_500, 10_000, 40_000),  # where effective samples are counted
+    "chain_length": (2_500, 6_000, 20_000),  # where effective samples are counted
     "sgld_chains": (2_000, 10_000, 100_000),
     "num_passages": (1_000, 4_000, 20_000),  # first crossings of a barrier
 }
@@ -545,10 +545,7 @@ So a chain of $k$ steps comes to $p$ only if $\eta \to 0$ and $k \eta \to \infty
 Not by rescaling: they follow $p^2$, in which small wells are almost empty.
 Give each of them the weight $1/p(x)$, and a few points stand for a whole well: their effective number is small.
 ```
-"""
 
-# %% [markdown]
-r"""
 ## An accept/reject step makes it exact
 
 ```{margin}
@@ -836,11 +833,11 @@ SAMPLERS = {  # energy, move, target, evaluations a step, back to x
 }
 price, means, along_widest = {}, {}, {}
 for name, (target_energy, make_move, target, evaluations, back) in SAMPLERS.items():
-    x = torch.randn(128, DIM) @ (same if back is L else L.T)
+    x = torch.randn(256, DIM) @ (same if back is L else L.T)
     size, x = tuned(target_energy, make_move, target, x)
     states = islice(metropolis(x, target_energy, make_move(size)), P.chain_length)
     along = torch.stack([x @ back.T @ turn[:, -1] for x, _ in states])
-    groups = along.reshape(len(along), 16, 8).unbind(1)
+    groups = along.reshape(len(along), 16, 16).unbind(1)
     taus = [autocorrelation_time(part, 0.0) for part in groups]
     price[name], along_widest[name] = evaluations * torch.tensor(taus), along
     means[name] = run.record(
@@ -850,7 +847,7 @@ for name, (target_energy, make_move, target, evaluations, back) in SAMPLERS.item
         standard_error=price[name].std() / len(taus) ** 0.5,
         protocol=f"{name}, tuned to the acceptance {target}; Gaussian in {DIM} dimensions, "
         "standard deviations 0.25 to 1; tau of the widest coordinate times evaluations a "
-        f"step, 16 groups of 8 chains of {P.chain_length:,} steps",
+        f"step, 16 groups of 16 chains of {P.chain_length:,} steps",
     )
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Evaluations of the energy or its gradient that one independent draw of the widest coordinate costs, in ten dimensions with standard deviations from 0.25 to 1. Error bars: one standard error from independent groups of chains.", "name": "fig-lan-price"}, "image": {"alt": "Three horizontal bars on a logarithmic axis. Random walk is the longest with more than a hundred evaluations, MALA needs somewhat more than half of that, preconditioned MALA less than ten."}}

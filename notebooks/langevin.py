@@ -466,6 +466,8 @@ for (name, (a, c)), exact in zip(RULES.items(), in_the_table, strict=True):
     checks.close(f"{name}: a step keeps this variance", step, exact, rtol=1e-14)
     squares = measured[name].square()
     checks.unbiased(f"{name}: simulation from two starts", squares, exact)
+    inside, share = (squares < exact).double(), torch.full((4,), math.erf(0.5**0.5))
+    checks.unbiased(f"{name}: 68 % within a standard deviation", inside, share)
 x = after(60, langevin(two_starts(), lambda x: -x, 0.5))
 checks.unbiased("ULA forgets where it starts: variance 4/3", x.square(), 1 / (1 - 0.25))
 
@@ -860,6 +862,8 @@ ax.invert_yaxis()
 _ = ax.grid(axis="y", visible=False)
 
 # %% tags=["check"]
+inside = random_walk(0.3)(torch.zeros(10_000, 1))[0].abs() < 0.3
+checks.unbiased("random walk: 68 % within its scale", inside.double(), share[:1])
 checks.ordered("evaluations for a draw", dict(reversed(means.items())))
 checks.at_most("guard: evaluations of MALA, preconditioned", min(means.values()), 10)
 checks.at_most("guard: of the random walk", means["random walk"], 250)
@@ -904,12 +908,12 @@ $$ (eq-lan-sgld)
 One step of SGLD.
 ```
 
-Our example is one where the posterior is known: a straight line through 100 measurements with Gaussian errors of known size, and a Gaussian prior of width 1.
+Our example is one where the posterior is known: a straight line through 100 measurements with Gaussian errors of known size, and a Gaussian prior of width 2.
 In the laboratory: a force against an extension between 0 and 2, that is, an offset and a spring constant.
 """
 
 # %%
-N, n, SIGMA, PRIOR = 100, 10, 0.5, 1.0
+N, n, SIGMA, PRIOR = 100, 10, 0.5, 2.0
 TRUTH = torch.tensor([1.5, 0.8])  # offset and slope
 
 
@@ -1015,7 +1019,10 @@ noisy = langevin(torch.randn(P.num_chains), lambda x: -x + 2 * torch.randn_like(
 squares = after(60, noisy).square()
 checks.unbiased("one dimension, V = 4, step 0.2: 2.8 / 1.8", squares, 2.8 / 1.8)
 u = (force - design @ posterior_mean)[:, None] * design / SIGMA**2
-D = design[:, :, None] * design[:, None] / SIGMA**2 - (precision - torch.eye(2)) / N
+D = (
+    design[:, :, None] * design[:, None] / SIGMA**2
+    - (precision - torch.eye(2) / PRIOR**2) / N
+)
 
 
 def covariance_after(etas):

@@ -56,7 +56,7 @@ def wasserstein_1d(p: np.ndarray, q: np.ndarray, spacing: float = 1.0) -> np.nda
 
 
 def kl_normal(mean_p: np.ndarray, std_p: np.ndarray, mean_q: np.ndarray, std_q: np.ndarray) -> np.ndarray:
-    """KL(N(mean_p, std_p^2) || N(mean_q, std_q^2)) in nats for each entry (eq-div-normal).
+    """KL(N(mean_p, std_p^2) || N(mean_q, std_q^2)) in nats for each entry.
 
     Sum over independent components for a diagonal covariance.
     """

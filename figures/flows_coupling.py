@@ -2,7 +2,7 @@
 
 from drawing import DATA, INK, MODEL, MUTED, NOISE, UNIT, arrow, circle, svg, text, write
 
-LEFT, RIGHT, TOP, BOTTOM = 60, 540, 70, 200  # centres of the circles
+LEFT, RIGHT, TOP, BOTTOM = 44, 416, 50, 180  # centres of the circles
 
 
 def box(x: float, y: float, words: str, *, width: float = 96) -> list[str]:
@@ -19,21 +19,22 @@ def draw() -> str:
         circle(RIGHT, TOP, "z_a", NOISE),
         circle(RIGHT, BOTTOM, "z_b", NOISE),
         arrow(LEFT + 27, TOP, RIGHT - 28, TOP, colour=INK),
-        arrow(LEFT + 27, BOTTOM, 241, BOTTOM, colour=INK),
-        arrow(319, BOTTOM, 386, BOTTOM, colour=INK),
-        arrow(434, BOTTOM, RIGHT - 28, BOTTOM, colour=INK),
-        arrow(170, TOP, 170, 112),
-        *box(170, 135, "network"),
-        arrow(219, 146, 276, BOTTOM - 25, bend=-4),
-        arrow(219, 128, 406, BOTTOM - 25, bend=-10),
-        *box(280, BOTTOM, "\u00d7 exp s", width=76),
-        *box(410, BOTTOM, "+ t", width=46),
-        text(238, 176, "s", size=19, style="font-style:italic"),
-        text(352, 126, "t", size=19, style="font-style:italic"),
-        text(300, 56, "kept", size=16, colour=MUTED),
-        text(300, 256, "back: subtract t, divide by exp s; the network has the same input", size=16, colour=MUTED),
+        arrow(LEFT + 27, BOTTOM, 171, BOTTOM, colour=INK),
+        arrow(249, BOTTOM, 296, BOTTOM, colour=INK),
+        arrow(344, BOTTOM, RIGHT - 28, BOTTOM, colour=INK),
+        arrow(122, TOP, 122, 92),
+        *box(122, 115, "network"),
+        arrow(171, 126, 208, BOTTOM - 25, bend=-4),
+        arrow(171, 108, 316, BOTTOM - 25, bend=-10),
+        *box(210, BOTTOM, "\u00d7 exp s", width=76),
+        *box(320, BOTTOM, "+ t", width=46),
+        text(176, 148, "s", size=19, style="font-style:italic"),
+        text(270, 110, "t", size=19, style="font-style:italic"),
+        text(240, 36, "kept", size=18, colour=MUTED),
+        text(230, 238, "back: subtract t, divide by exp s;", size=18, colour=MUTED),
+        text(230, 262, "the network has the same input", size=18, colour=MUTED),
     ]
-    return svg(600, 276, parts)
+    return svg(460, 278, parts)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from drawing import DATA, INK, MUTED, NOISE, arrow, circle, svg, text, write
 
-STEP, TOP, BOTTOM = 78, 70, 190
+STEP, TOP, BOTTOM = 66, 60, 176
 
 
 def half(left: float, sampling: bool) -> list[str]:
@@ -25,14 +25,14 @@ def half(left: float, sampling: bool) -> list[str]:
 
 def draw() -> str:
     """Density on the left, sampling on the right."""
-    parts = [*half(70, False), *half(408, True)]
+    parts = [*half(50, False), *half(278, True)]
     parts += [
-        text(148, 243, "density: all x are known", size=17),
-        text(148, 266, "one pass of the network", size=16, colour=MUTED),
-        text(486, 243, "sample: each x waits for others", size=17),
-        text(486, 266, "d passes, one after the other", size=16, colour=MUTED),
+        text(116, 230, "density: one pass", size=18),
+        text(116, 254, "all x are known", size=18, colour=MUTED),
+        text(344, 230, "sample: d passes", size=18),
+        text(344, 254, "each x waits for others", size=18, colour=MUTED),
     ]
-    return svg(640, 284, parts)
+    return svg(460, 270, parts)
 
 
 if __name__ == "__main__":

@@ -1517,7 +1517,7 @@ r"""
 """
 
 
-# %% tags=["solution"] mystnb={"image": {"alt": "A histogram of passage times on a logarithmic axis falls along a dashed straight line, but for a dip at the shortest times."}}
+# %% tags=["solution"] mystnb={"image": {"alt": "A histogram of passage times on a logarithmic axis falls along a dashed straight line; at the longest times single crossings stand alone."}}
 def first_passages(b, eta, num_chains):
     chain = langevin(
         torch.full((num_chains,), -b), lambda x: two_wells_score(x, b), eta

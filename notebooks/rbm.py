@@ -1084,6 +1084,12 @@ plotting.table(
 )
 
 # %% tags=["check"]
+found = (pcd_forward, pcd_reverse, cd_forward, cd_reverse)
+checks.at_most("log-probabilities of binary images: the largest mean", max(found), 0)
+checks.true("100 chains", len(pcd_particles) == len(cd_samples) == 100)
+equal = torch.tensor([1000.0, 1000.0], dtype=torch.float64)  # e^1000 is no number
+_, error, ess = log_partition_from_weights(tiny, torch.zeros(6), equal, 1)
+checks.true("two equal weights count as two, however large", error == 0 and ess == 2)
 if run.on_mnist and run.profile != "smoke":
     ratio = cd_history[P.epochs][0] / pcd_history[P.epochs][0]
     checks.at_most("reconstruction errors, relative difference", abs(ratio - 1), 0.1)
@@ -1725,6 +1731,12 @@ checks.true("with J the divergence grows", list(divergences) == sorted(divergenc
 checks.true(
     "with J the pseudo-likelihood that is lost falls", list(lost) == sorted(lost)[::-1]
 )
+# Two modes with weights e^a / (1 + e^a) and 1 / (1 + e^a), a = 6 x 0.3, against halves.
+share = 1 / (1 + math.exp(-1.8))
+two_modes = math.log(2) + share * math.log(share) + (1 - share) * math.log(1 - share)
+checks.at_most("the divergence: below that of two modes", max(divergences), two_modes)
+checks.at_least("at J = 2.5, nearly", divergences[2], 0.95 * two_modes)
+checks.at_least("and the pseudo-likelihood lost, not yet zero", lost[2], 1e-3)
 
 # %% [markdown]
 r"""

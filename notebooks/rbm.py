@@ -285,6 +285,9 @@ checks.close(
     atol=1e-12,
 )
 checks.normalised("p(v) = exp(-F) / Z", -tiny.free_energy(V) - joint.sum().log())
+numbers = torch.cat([parameter.flatten() for parameter in tiny.parameters()])
+rms = numbers.square().mean().sqrt()  # of 34 normal numbers: error 1.5 / sqrt(2 x 34)
+checks.close("its weights are of size 1.5", rms, 1.5, atol=5 * 1.5 / 68**0.5)
 a = torch.tensor([-20.0, 89.0])
 naive = a.exp().add(1).log()
 checks.true(
@@ -1191,6 +1194,7 @@ for row, (label, frames) in zip(
         ax.set_title(f"{label}, {sweeps} sweep{'s' * (sweeps > 1)}", fontsize=10)
 
 # %% tags=["check"]
+checks.true("after 1, 10 and many sweeps", milestones == [1, 10, P.gibbs_steps])
 if run.on_mnist and run.profile == "quick":
     ink = x_test.mean().item()
     pcd_ink, cd_ink = pcd_frames[-1].mean() / ink, cd_frames[-1].mean() / ink

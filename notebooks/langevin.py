@@ -1058,7 +1058,7 @@ _ = ax.grid(axis="y", visible=False)
 # %% [markdown]
 r"""
 A Langevin step costs a gradient, and one independent draw takes many steps ({numref}`fig-lan-price`).
-So training an energy model by sampling is slow; [the next lecture](energy_models.ipynb) trains both by short chains and without samples.
+So training an energy model by sampling is slow; [the next lecture](energy_models.ipynb) trains by short chains, and [the one after it](noise_contrastive.ipynb) without samples.
 """
 
 # %% [markdown]
@@ -1881,7 +1881,7 @@ r"""
 
 The recorded numbers stand on the [results page](../book/results.md).
 
-**What comes next:** [deep energy models](energy_models.ipynb), in which the energy is a neural network, trained by short Langevin chains and without any.
+**What comes next:** [deep energy models](energy_models.ipynb), in which the energy is a neural network, trained by short Langevin chains; then [a classifier](noise_contrastive.ipynb) that needs none.
 
 **Reading:** {cite:t}`roberts1996` for when the chain converges at all; {cite:t}`welling2011` for SGLD; {cite:t}`sokal1997` for autocorrelation times, from a physicist; {cite:t}`haenggi1990` for rates over barriers.
 What the lecture notes get wrong is listed on the [errata page](../book/errata.md).

@@ -166,9 +166,9 @@ neg_log_p = -torch.from_numpy(target.log_prob(ring.numpy()))
 checks.unbiased("the data have the entropy of the ring, 2.4795 nats", neg_log_p, 2.4795)
 fresh, far = PlaneEnergy().double(), 1e4 * torch.randn(1_000, 2).double()
 with torch.no_grad():
-    network, parabola = fresh.f(4 * far).squeeze(1), far.square().sum(1) / 8
-    checks.close("E = network + |x|^2 / 8", fresh(far), network + parabola, rtol=1e-12)
-    checks.at_most("far out the network alone goes down", network.min(), -1.0)
+    alone, parabola = fresh.f(4 * far).squeeze(1), far.square().sum(1) / 8
+    checks.close("E = network + |x|^2 / 8", fresh(far), alone + parabola, rtol=1e-12)
+    checks.at_most("far out the network alone goes down", alone.min(), -1.0)
     checks.at_least("with the parabola it goes up", fresh(far).min(), 1.0)
     (flat := PlaneEnergy()).f[-1].weight.zero_()
     flat.f[-1].bias.zero_()
@@ -309,7 +309,7 @@ steps = train(ring_energy, ring, broad, num_steps=P.ring_steps, **RING)
 for step, (particles, *_) in enumerate(steps, start=1):
     ring_buffer = particles
     follow(ring_average, ring_energy, 1 / min(step, 400))
-    if step % (P.ring_steps // 30) == 0:
+    if step % (P.ring_steps // 20) == 0:
         pair = kl_from(target, ring_energy), kl_from(target, ring_average)
         history.append((step, *pair))
 
@@ -328,16 +328,15 @@ ebm_kl = run.record(
 spread = broad(20_000).square()
 checks.unbiased("new chains cover the ring: variance 4", spread.flatten(), 4.0)
 checks.at_least("KL of the ring from the energy is no less than 0", ebm_kl, 0.0)
-checks.at_most("and after a few steps already smaller", history[-1][2], history[0][2])
 if run.profile != "smoke":
     checks.at_most("guard: KL of the ring from the energy", ebm_kl, 0.05)
-    _, of_parameters, of_average = np.array(history[-10:]).mean(0)
+    _, of_parameters, of_average = np.array(history[-7:]).mean(0)
     last = {"average": of_average, "parameters": of_parameters}
     checks.ordered("guard: mean KL over the last third", last)
     outside = log_partition(ring_average, 10.0) - log_partition(ring_average)
     checks.close("log Z that the grid leaves out", outside, 0.0, atol=1e-3)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: density of the trained energy, with its own $\\log Z$. Middle: the replay buffer at the end. Right: KL divergence of the target from the model, by quadrature, of the parameters at 30 times and of their average.", "name": "fig-em-ring"}, "image": {"alt": "Three panels. Eight dark spots on a circle; eight orange clouds of points at the same places with few points between; two falling curves on a logarithmic axis, a jagged one and a smooth one, which falls from above one to a few hundredths."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: density of the trained energy, with its own $\\log Z$. Middle: the replay buffer at the end. Right: KL divergence of the target from the model, by quadrature, of the parameters at 20 times and of their average.", "name": "fig-em-ring"}, "image": {"alt": "Three panels. Eight dark spots on a circle; eight orange clouds of points at the same places with few points between; two falling curves on a logarithmic axis, a jagged one and a smooth one, which falls from above one to a few hundredths."}}
 fig, axes = plt.subplots(1, 3, figsize=(8.4, 2.9), width_ratios=(1, 1, 1.3))
 plotting.density_map(-ring_average(points).detach(), ax=axes[0])
 plotting.point_cloud(ring_buffer[:2_000], colour=plotting.COLOURS[1], ax=axes[1])
@@ -960,6 +959,10 @@ def check_step(answer):
     # What is left is of the first order in eta: it halves with it, and this removes it.
     checks.close("CD gradient / eta -> slope of score matching", 2 * half - one, slope, rtol=1e-6)  # fmt: skip
     checks.close("what is left halves with eta", (one - slope) / (half - slope), 2, rtol=1e-3)  # fmt: skip
+    # Of one update: <(x'^2 - x^2)^2> / 4 with x' = m + sqrt(2 eta) xi, to first order.
+    m, eta = u + 1e-6 * (-(u**3) + 0.7 * u), 1e-6
+    square = line_mean((m**2 - u**2 + 2 * eta) ** 2 + 8 * eta * m**2 + 8 * eta**2) / 4
+    checks.close("noise of one update: 2 eta <x^2>", square, 2.32 * eta, rtol=1e-4)
     etas = np.geomspace(1e-3, 0.3, 15)
     _, ax = plt.subplots(figsize=(7.0, 2.3))
     ax.semilogx(etas, [answer(eta) / eta for eta in etas], "o", color=plotting.COLOURS[1])  # fmt: skip

@@ -191,9 +191,8 @@ def loss_by_quadrature(parameters, nu=1.0, shift=0.0):
 
 at_truth = torch.sigmoid(line_logits(truth, u))
 checks.close("classifier at the truth = p / (p + q)", at_truth, p / (p + q), atol=1e-12)
-exact = [torch.distributions.Normal(0.0, std).log_prob(u) for std in (1, 2)]
-checks.close("densities of data and noise", p.log(), exact[0], atol=1e-9)
-checks.close("and of noise", q.log(), exact[1], atol=1e-9)
+moments = [[(f * u**k).sum() * du for k in (0, 2)] for f in (p, q)]
+checks.close("integral and variance of data, of noise", moments, [[1, 1], [1, 4]], atol=1e-9)  # fmt: skip
 checks.gradient("NCE at the truth", loss_by_quadrature, truth, np.zeros(2), atol=1e-9)
 moved = [loss_by_quadrature(truth + 0.1 * np.array(step)) for step in SIDES]
 checks.at_least("the loss rises on all sides", min(moved) - loss_by_quadrature(truth), 1e-4)  # fmt: skip
@@ -285,9 +284,7 @@ plotting.film(
 
 # %% tags=["record", "hide-input"]
 # The recorded numbers: error of the learned log Z, divergence from the target
-protocol = (
-    f"eight Gaussians, noise N(0, 4 I), {P.nce_steps:,} steps of 1,024 data and noise"
-)
+protocol = f"eight Gaussians, noise N(0, 4 I), {P.nce_steps:,} steps of 1,024 data and noise"  # fmt: skip
 nce_error = run.record(
     "nce_log_z_error",
     abs(nce.log_z.item() - nce_z),
@@ -300,18 +297,16 @@ nce_kl = run.record(
     unit="nats",
     protocol=f"KL(target || model) by quadrature, {protocol}",
 )
-rows = {
-    "c, learned": nce.log_z.item(),
-    "log Z of the learned energy, by the grid": nce_z,
-}
-plotting.table(rows, columns=("", "nats"), digits=4)
+rows = {"c, learned": nce.log_z.item(), "log Z, by the grid": nce_z}
+plotting.table(rows, columns=("learned energy", "nats"), digits=4)
 
 # %% tags=["check"]
 neg_log_p = -torch.from_numpy(target.log_prob(ring.numpy()))
 checks.unbiased("the data have the entropy of the ring", neg_log_p, 2.4795)
-first, last = (snapshots[step] for step in (min(snapshots), max(snapshots)))
-gained = np.exp(target.log_prob(points.numpy())) @ (last - first).numpy() * area
-checks.at_least("mean log p on the ring: nats gained in the training", gained, 0.1)
+early, late = (kl_from(target, lambda x, k=k: -snapshots[k]) for k in (1, P.nce_steps))
+checks.at_least(
+    "KL of the ring from the model: the training lowers it", early - late, 0.3
+)
 if run.profile != "smoke":
     checks.at_most("guard: error of the learned log Z", nce_error, 0.02)
     checks.at_most("guard: KL of the ring from the model by NCE", nce_kl, 0.05)
@@ -334,7 +329,7 @@ In many dimensions it does not: the classifier at the truth is right at once, it
 Take $N(0, I)$ as data and $N(0, 4 I)$ as noise in $d$ dimensions.
 """
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Loss at the truth, over the dimension, for data from a standard normal and noise that is twice as wide. The dashed line, 2 log 2, is the loss of a classifier that only guesses.", "name": "fig-nc-easy"}, "image": {"alt": "Black points that start a little below a dashed line and fall, at ten dimensions to a fraction, at a hundred by more than five powers of ten."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Loss at the truth, over the dimension, for data from a standard normal and noise that is twice as wide. The dashed line, 2 log 2, is the loss of a classifier that only guesses.", "name": "fig-nc-easy"}, "image": {"alt": "Black points that start a little below a dashed line and fall, slowly at first, at a hundred dimensions by many powers of ten."}}
 dims, at_truth = (1, 2, 5, 10, 20, 50, 100), []
 for d in dims:
     pair = torch.randn(5_000, d).double(), 2 * torch.randn(5_000, d).double()
@@ -384,7 +379,7 @@ $$ (eq-nc-game)
 Flow-contrastive estimation: as in a GAN two players share one loss, but both have a density.
 ```
 
-The flow is the `RealNVP` of that lecture, six couplings in the plane; its samples are differentiable, and its density enters the logits, so that one backward pass serves both players.
+The flow is the `RealNVP` of that lecture, six couplings in the plane; gradients pass through its samples and its density, so that one backward pass serves both players.
 """
 
 
@@ -405,11 +400,9 @@ def train_against_flow(model, flow, num_steps, *, batch_size=512):
         for parameter in flow.parameters():
             parameter.grad.neg_()  # uphill
         nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
-        for player, average, optimiser in zip(
-            players, averages, optimisers, strict=True
-        ):
-            optimiser.step()
-            follow(average, player, 1 / min(step + 1, 200))
+        for k in range(2):
+            optimisers[k].step()
+            follow(averages[k], players[k], 1 / min(step + 1, 200))
     return averages
 
 
@@ -425,46 +418,31 @@ fce, fce_flow = train_against_flow(
 
 # %% tags=["record", "hide-input"]
 # The recorded divergences, beside what each model has seen
-STEPS = f"{P.flow_steps:,} steps"
-MODELS = {
-    "flow_likelihood": (
-        lambda x: -by_likelihood.log_prob(x),
-        f"flow by maximum likelihood, {STEPS}",
-    ),
-    "fce_flow": (
-        lambda x: -fce_flow.log_prob(x),
-        f"flow after flow-contrastive estimation, {STEPS}",
-    ),
-    "fce": (fce.energy, f"energy by flow-contrastive estimation, {STEPS}"),
+energies = {
+    "flow_likelihood": lambda x: -by_likelihood.log_prob(x),
+    "fce_flow": lambda x: -fce_flow.log_prob(x),
+    "fce": fce.energy,
 }
-flow_kl = {
-    name: run.record(
+game = "flow-contrastive estimation"
+WORDS = "flow by maximum likelihood", f"flow after {game}", f"energy by {game}"
+flow_kl = {}
+for (name, energy), words in zip(energies.items(), WORDS, strict=True):
+    flow_kl[name] = run.record(
         f"{name}_kl_to_target",
         kl_from(target, energy),
         unit="nats",
-        protocol=f"KL(target || model) by quadrature, eight Gaussians, {words} of 512 data",
+        protocol="KL(target || model) by quadrature, eight Gaussians, "
+        f"{words}, {P.flow_steps:,} steps of 512 data",
     )
-    for name, (energy, words) in MODELS.items()
-}
-seen = P.flow_steps * 512
-plotting.table(
-    {
-        "energy, NCE with a Gaussian": (nce_kl, f"{P.nce_steps * 1_024:,}"),
-        "flow, likelihood": (flow_kl["flow_likelihood"], f"{seen:,}"),
-        "flow, after the game": (flow_kl["fce_flow"], f"{2 * seen:,}"),
-        "energy, after the game": (flow_kl["fce"], f"{seen:,}"),
-    },
-    columns=("eight Gaussians", "KL (nats)", "data seen"),
-    digits=2,
-)
+names = "energy, NCE", "flow, likelihood", "flow, game", "energy, game"
+values, data = (nce_kl, *flow_kl.values()), P.flow_steps * 512
+seen = (f"{num:,}" for num in (P.nce_steps * 1_024, data, 2 * data, data))
+columns = ("eight Gaussians", "KL (nats)", "data seen")
+plotting.table(list(zip(names, values, seen, strict=True)), columns=columns, digits=2)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Densities learned from the same data: noise-contrastive estimation with a Gaussian as noise, a flow by maximum likelihood, and energy and flow of flow-contrastive estimation.", "name": "fig-nc-noise"}, "image": {"alt": "Four panels. The two energies show eight separate dark spots on a circle. The two flows show a winding band of uneven darkness along the circle, with bridges between the places of the spots and white slits."}}
 fig, axes = plt.subplots(1, 4, figsize=(8.6, 2.5))
-words = ("flow, likelihood", "flow, game", "energy, game")
-panels = {"energy, NCE": nce.energy} | {
-    name: energy for name, (energy, _) in zip(words, MODELS.values(), strict=True)
-}
-for ax, (name, energy) in zip(axes, panels.items(), strict=True):
+for ax, name, energy in zip(axes, names, (nce.energy, *energies.values()), strict=True):
     plotting.density_map(-energy(points).detach(), ax=ax).set(xlabel=name)
 
 # %% tags=["check"]
@@ -492,11 +470,9 @@ if run.profile != "smoke":
     pair = {"energy": flow_kl["fce"], "flow": flow_kl["fce_flow"]}
     checks.ordered("KL from the target, after the game", pair)
     fce_z = log_partition(fce.energy)
-    outside = log_partition(fce.energy, 10.0) - fce_z
-    checks.close(
-        "log Z of the energy that the grid leaves out", outside, 0.0, atol=1e-2
-    )
-    checks.at_most("guard: error of the learned log Z", abs(fce.log_z.item() - fce_z), 0.05)  # fmt: skip
+    outside, error = log_partition(fce.energy, 10.0) - fce_z, fce.log_z.item() - fce_z
+    checks.close("log Z of the energy beyond the grid", outside, 0.0, atol=1e-2)
+    checks.close("guard: error of the learned log Z after the game", error, 0.0, atol=0.05)  # fmt: skip
 
 # %% [markdown]
 r"""
@@ -508,8 +484,7 @@ With the flow as noise nothing is gained in the plane, where a broad Gaussian is
 A learning noise is meant for many dimensions, where a fixed one is told from the data at once.
 
 ```{dropdown} A one-minute question: the flow has become exactly p. What does the energy still learn?
-$D = 1/2$ is then optimal, so the loss is at its largest minimum, $2 \log 2$, and still has its only minimum at $e^{-E - c} = p$.
-Like data, the noise then tells the energy where it is too high and where too low.
+The density: the best classifier then only guesses, the loss is $2 \log 2$, and yet it is lowest at $e^{-E - c} = p$ alone.
 ```
 
 ## Three ways without chains
@@ -541,7 +516,7 @@ The [small Langevin step](energy_models.ipynb#a-small-step-of-langevin-is-score-
 - **Likelihood:** yes, with a learned $\log Z$, as good as the classifier.
 - **Sampling:** not its business: Langevin from the energy, or the flow's own samples.
 - **Latent code:** none in the energy; the flow has one.
-- **What fails:** noise that is told from the data at once, in many dimensions any fixed one.
+- **What fails:** noise that is told from the data at once, as most fixed ones are in many dimensions.
 ```
 
 ## Exercises
@@ -632,17 +607,14 @@ def check_pairs(answer):
     data = torch.exp(-((u - 0.4) ** 2) / 2) / math.sqrt(2 * math.pi) * du
     objective = (data * ((u**3 - 0.7 * u) ** 2 / 2 - (3 * u**2 - 0.7))).sum().item()
     found = []
-    for eps in (0.02, 0.01):
-        losses = [answer(well, u, u + eps * xi) for xi in nodes]
-        mean = sum(
-            w * (data * loss).sum() for w, loss in zip(weights, losses, strict=True)
-        )
-        excess = mean / math.sqrt(2 * math.pi) - math.log(2)
-        found.append(4 * excess.item() / eps**2)
+    for eps in (0.004, 0.002):
+        losses = [(data * answer(well, u, u + eps * xi)).sum().item() for xi in nodes]
+        excess = weights @ losses / math.sqrt(2 * math.pi) - math.log(2)
+        found.append(4 * excess / eps**2)
         print(f"epsilon {eps}: (loss - log 2) 4 / epsilon^2 = {found[-1]:.4f}")
     # What is left is of order epsilon^2, and this removes it.
     limit = (4 * found[1] - found[0]) / 3
-    checks.close("its limit = score matching", limit, objective, atol=1e-4)
+    checks.close("its limit = score matching", limit, objective, atol=1e-3)
     return print("right")
 
 
@@ -705,10 +677,8 @@ def check_variance(answer):
         what = f"nu = {nu}, noise from p: (1 + 1/nu) times 2"
         checks.close(what, answer(nu, p), 2 * (1 + 1 / nu), rtol=1e-9)
     widths = np.array([0.72, 0.8, 0.9, 1, 1.2, 1.5, 1.75, 2, 2.5, 3, 4])
-    ratios = [
-        answer(1.0, normal_log_prob(u[:, None], width).exp()) / answer(1.0, p)
-        for width in widths
-    ]
+    noises = (normal_log_prob(u[:, None], width).exp() for width in widths)
+    ratios = [answer(1.0, noise) / answer(1.0, p) for noise in noises]
     best = widths[np.argmin(ratios)]
     checks.true("the best is neither p nor the widest", 1 < best < 3)
     scatter = 4_000 * (fits[:, 0] - fits[:, 0].mean()) ** 2 * 50 / 49
@@ -743,7 +713,7 @@ check_variance(nce_variance)
 # %% [markdown]
 r"""
 With $q = p$ the weight is a constant, and the result is $1 + 1/\nu$ times the variance of maximum likelihood: 2 for as much noise as data, and 1 only for infinitely much.
-And $p$ is not the best noise, as {cite:t}`chehab2022` show in general: here noise about 1.7 times as wide needs a quarter fewer data, because it says more about the tails.
+And $p$ is not the best noise, as {cite:t}`chehab2022` found: here noise about 1.7 times as wide needs a quarter fewer data, because it says more about the tails.
 Wider still is slowly worse, narrower than the data quickly so.
 ````{solution-end}
 ````

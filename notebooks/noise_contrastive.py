@@ -297,9 +297,6 @@ nce_kl = run.record(
     unit="nats",
     protocol=f"KL(target || model) by quadrature, {protocol}",
 )
-rows = {"c, learned": nce.log_z.item(), "log Z, by the grid": nce_z}
-plotting.table(rows, columns=("learned energy", "nats"), digits=4)
-
 # %% tags=["check"]
 neg_log_p = -torch.from_numpy(target.log_prob(ring.numpy()))
 checks.unbiased("the data have the entropy of the ring", neg_log_p, 2.4795)
@@ -323,7 +320,7 @@ At the optimum the classifier is calibrated, and a calibrated classifier has the
 
 ## Noise that is too easy
 
-**Noise that is easy to tell from the data teaches nothing.**
+**Noise that is easy to tell from the data teaches next to nothing.**
 In the plane a broad Gaussian overlaps with the data.
 In many dimensions it does not: the classifier at the truth is right at once, its loss vanishes, and with it all gradients.
 Take $N(0, I)$ as data and $N(0, 4 I)$ as noise in $d$ dimensions.
@@ -332,7 +329,7 @@ Take $N(0, I)$ as data and $N(0, 4 I)$ as noise in $d$ dimensions.
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Loss at the truth, over the dimension, for data from a standard normal and noise that is twice as wide. The dashed line, 2 log 2, is the loss of a classifier that only guesses.", "name": "fig-nc-easy"}, "image": {"alt": "Black points that start a little below a dashed line and fall, slowly at first, at a hundred dimensions by many powers of ten."}}
 dims, at_truth = (1, 2, 5, 10, 20, 50, 100), []
 for d in dims:
-    pair = torch.randn(5_000, d).double(), 2 * torch.randn(5_000, d).double()
+    pair = (std * torch.randn(5_000, d).double() for std in (1, 2))
     logits = (normal_log_prob(x, 1) - normal_log_prob(x, 2) for x in pair)
     at_truth.append(nce_loss(*logits).item())
 fig, ax = plt.subplots(figsize=(7.0, 2.4))
@@ -514,7 +511,7 @@ The [small Langevin step](energy_models.ipynb#a-small-step-of-langevin-is-score-
 **What it can do**
 
 - **Likelihood:** yes, with a learned $\log Z$, as good as the classifier.
-- **Sampling:** not its business: Langevin from the energy, or the flow's own samples.
+- **Sampling:** by Langevin from the energy, or from the flow.
 - **Latent code:** none in the energy; the flow has one.
 - **What fails:** noise that is told from the data at once, as most fixed ones are in many dimensions.
 ```

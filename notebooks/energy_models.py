@@ -70,12 +70,15 @@ PARAMETERS = {  # smoke, quick, full
     "image_steps": (20, 1_500, 20_000),  # of the energy of images
     "ablation_steps": (20, 1_500, 5_000),  # of the runs that are meant to fail
     "chain_length": (5, 20, 40),  # Langevin steps for one training step on images
+    "long_chain": (50, 200, 400),  # of the samples that are shown
     "num_denoised": (20, 200, 1_000),  # images for the de-noising test
 }
 # Settings of `train`, the same in every profile.
 RING = dict(chain_length=20, step_size=0.01, batch_size=256, num_kept=8192)
 DIGITS = dict(step_size=5e-4, batch_size=64, num_kept=4096, penalty=1e-3, noise=0.05)
 RING["learning_rate"], DIGITS["learning_rate"], DIGITS["max_norm"] = 3e-3, 1e-4, 0.1
+SHORT, MEMORY = dict(chain_length=1), 400  # chains that are too short; steps averaged
+BETAS, SWEEPS = (0.3, 0.5, 0.7, 0.9, 1.2), (10, 20, 80)  # of the de-noising
 
 # %%
 run = dgm.start("energy_models", parameters=PARAMETERS, data="mnist")
@@ -121,6 +124,7 @@ A constant on the whole line can't.
 
 The network needs no inverse, no order of the variables, no Jacobian; the price is $Z$.
 Ours has two hidden layers of smooth units (`network`).
+
 The condition matters.
 A network of the usual kind grows at most linearly and may do so downwards, and then the integral is infinite.
 So we add a parabola, which wins in the end in every direction:
@@ -286,7 +290,7 @@ The parameters keep moving around the optimum; we evaluate an average of them wi
 
 
 # %% tags=["hide-input"]
-# The training on the ring: 1,500 steps in `quick`, each with chains of 20 steps of 0.01
+# The training on the ring
 def broad(num):
     """Where new chains start: a Gaussian that covers the ring."""
     return 2 * torch.randn(num, 2)
@@ -297,7 +301,7 @@ ring_average = copy.deepcopy(ring_energy)
 steps = train(ring_energy, ring, broad, num_steps=P.ring_steps, **RING)
 for step, (particles, *_) in enumerate(steps, start=1):
     ring_buffer = particles
-    follow(ring_average, ring_energy, 1 / min(step, 400))
+    follow(ring_average, ring_energy, 1 / min(step, MEMORY))
     if step % (P.ring_steps // 20) == 0:
         pair = kl_from(target, ring_energy), kl_from(target, ring_average)
         history.append((step, *pair))
@@ -440,7 +444,7 @@ Samples, not chosen: forty chains that start from uniform noise and run ten time
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Forty Langevin chains from uniform noise: the film begins with the noise.", "name": "fig-em-film"}}
 chain = langevin(uniform_noise(40), score_of(image_energy), DIGITS["step_size"])
 frames, labels = [], []
-for step in range(1, 10 * P.chain_length + 1):
+for step in range(1, P.long_chain + 1):
     from_noise = next(chain)
     if step in (1, 2, 4, 8, 12, 16, 20, 30, 40, 60, 80, 120, 160, 200):
         sheet = fold(from_noise).reshape(-1, 28, 28).cpu()
@@ -464,7 +468,7 @@ Start other chains at test images: in equilibrium both kinds would have the same
 # Chains from digits beside chains from noise: mean energies, in units of 500 nats
 digits = with_noise(x_test[:40])
 chain = langevin(digits, score_of(image_energy), DIGITS["step_size"])
-from_digits = next(islice(chain, 10 * P.chain_length - 1, None))
+from_digits = next(islice(chain, P.long_chain - 1, None))
 names = ("test images", "the same, after the chain", "from noise, after the chain")
 rows = []
 for name, images in zip(names, (digits, from_digits, from_noise), strict=True):
@@ -491,10 +495,9 @@ Without it there is no limit.
 
 # %% tags=["hide-input"]
 # Two trainings that are meant to fail
-one_step = {"one step": {}, "one step, no penalty": dict(penalty=0.0)}
+failing = {"one step": SHORT, "one step, no penalty": SHORT | dict(penalty=0.0)}
 ablations = {"full chains": image_history[: P.ablation_steps]}
-for name, changes in one_step.items():
-    changes = dict(chain_length=1) | changes
+for name, changes in failing.items():
     ablations[name] = new_images(name, P.ablation_steps, **changes)[2]
 
 # %% tags=["check"]
@@ -527,7 +530,7 @@ _ = ax.set_xticks(np.linspace(0, len(curve), 4).round())
 
 # %% [markdown]
 r"""
-In a healthy run the two curves move together after a short excursion; how good the samples are they do not tell.
+In a healthy run the two curves move together after a short excursion; they do not tell how good the samples are.
 
 How near is the healthy run to such a failure?
 Nearer than the curves suggest.
@@ -571,9 +574,9 @@ $$
 the middle term is $-\int s \cdot \nabla p = \int p\, \nabla \cdot s$, by parts, if $p\, s$ vanishes far out.
 So $\mathcal{L}$ needs neither $Z$ nor samples of the model.
 
-In {ref}`ex-em-step` you check it where all means are integrals.
+In {ref}`ex-em-step` you check all this where the means are integrals.
 
-This is a statement about means.
+It is a statement about means.
 The noise of a single update is of order $\sqrt \eta$, far larger than its mean of order $\eta$: with small steps the signal drowns, and one computes $\mathcal{L}$ instead.
 How to avoid its second derivative is the subject of [a later lecture](score_matching.ipynb).
 
@@ -729,6 +732,7 @@ order = torch.tensor([0.1, 0.2, 0.3, 0.4])
 checks.close("area: 13 of 16 pairs in order", roc(order, order + 0.15)[0], 13 / 16)
 checks.close("turned by 90 degrees: right edge on top", turned[:, :28], x_test[:, 27::28])  # fmt: skip
 added = gaussian.variance - x_train.var(0)
+checks.close("and its mean", gaussian.mean, x_train.sum(0) / len(x_train), atol=1e-5)
 checks.close("one Gaussian: noise in its variances", added, 0 * added + 0.05**2, atol=1e-5)  # fmt: skip
 checks.at_least("one Gaussian: area for uniform noise", g_areas["noise"], 0.99)
 if run.on_mnist:
@@ -1021,19 +1025,18 @@ def damaged(part):
 
 
 def restored(x, beta):
-    """Ten sweeps of modes; the sign of the mean of 60 Gibbs sweeps after 20."""
-    modes = next(islice(iterated_modes(x, x, beta, H), 9, None))
-    draws = sum(islice(gibbs_spins(x, x, beta, H), 20, 80))
+    """Sweeps of modes; the sign of the mean of Gibbs sweeps after the first ones."""
+    *_, modes = islice(iterated_modes(x, x, beta, H), SWEEPS[0])
+    draws = sum(islice(gibbs_spins(x, x, beta, H), *SWEEPS[1:]))
     return {"icm": modes, "gibbs": torch.where(draws > 0, 1.0, -1.0)}
 
 
 clean, noisy = damaged("valid")
-betas = (0.3, 0.5, 0.7, 0.9, 1.2)  # beyond h = 1.10 modes give the same for all
-tried = [restored(noisy, beta) for beta in betas]
+tried = [restored(noisy, beta) for beta in BETAS]
 truth, noisy = damaged("test")
 cleaned = {"none": (noisy, "as damaged")}
 for name in ("icm", "gibbs"):
-    beta = betas[int(np.argmin([(y[name] != clean).float().mean() for y in tried]))]
+    beta = BETAS[int(np.argmin([(y[name] != clean).float().mean() for y in tried]))]
     any_above = ", as any above h" if name == "icm" and beta > H else ""
     words = f"Ising energy, beta {beta}{any_above}, chosen on training images"
     cleaned[name] = restored(noisy, beta)[name], words
@@ -1059,6 +1062,9 @@ for name, (y, words) in cleaned.items():
     )
 
 # %% tags=["check"]
+checks.close(
+    "h: a pixel is right with odds of 9 to 1", math.exp(2 * H), 9.0, rtol=1e-12
+)
 checks.unbiased("share of flipped pixels", (noisy != truth).float().mean((1, 2)), 0.1)
 beyond = [restored(noisy, beta)["icm"] for beta in (1.1 * H, 1.5 * H)]
 checks.close("modes: two strengths beyond h, the same pictures", *beyond)

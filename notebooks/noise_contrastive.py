@@ -270,14 +270,14 @@ for step, nce in enumerate(train_by_noise(Normalised(), P.nce_steps), start=1):
             snapshots[step] = -nce.energy(points) - nce.log_z
 nce_z = log_partition(nce.energy)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The density inside the classifier, $e^{-E - c}$, after more and more steps of training. Below the picture its integral, which nothing forces to be one.", "name": "fig-nc-film"}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The density inside the classifier, $e^{-E - c}$, in the course of the training. Below the picture stands the step, and the integral, which nothing forces to be one.", "name": "fig-nc-film"}}
 frames, labels = [], []
 for step, log_density in snapshots.items():
     fig, ax = plt.subplots(figsize=(3.6, 3.6))
     plotting.density_map(log_density, ax=ax)
     frames.append(fig)
     mass = log_density.double().exp().sum().item() * area
-    labels.append(f"step {step:,}: integral {mass:.2f}")
+    labels.append(f"{step:,}: {mass:.2f}")
 plotting.film(
     frames,
     labels=labels,
@@ -443,7 +443,7 @@ names = "energy, NCE", "flow, likelihood", "flow, game", "energy, game"
 values, data = (nce_kl, *flow_kl.values()), P.flow_steps * FLOW_BATCH
 seen = (f"{num:,}" for num in (P.nce_steps * NCE_BATCH, data, 2 * data, data))
 columns = ("eight Gaussians", "KL (nats)", "data seen")
-plotting.table(list(zip(names, values, seen, strict=True)), columns=columns, digits=2)
+plotting.table(list(zip(names, values, seen, strict=True)), columns=columns)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Densities learned from the same data: noise-contrastive estimation with a Gaussian as noise, a flow by maximum likelihood, and energy and flow of flow-contrastive estimation.", "name": "fig-nc-noise"}, "image": {"alt": "Four panels. The two energies show eight separate dark spots on a circle. The two flows show a winding band of uneven darkness along the circle, with bridges between the places of the spots and white slits."}}
 fig, axes = plt.subplots(1, 4, figsize=(8.6, 2.5))
@@ -484,8 +484,8 @@ r"""
 The flow bends one Gaussian blob into a band, and bridges remain: an invertible map can make gaps that are nearly white, but the blob stays in one piece ([why](flows.ipynb#one-piece-stays-one-piece)).
 An energy need not be invertible, so its spots are separate: after the game it is closer to the ring than the flow that taught it.
 
-With the flow as noise nothing is gained in the plane, where a broad Gaussian is noise enough.
-(The table is no race: mind how many data each has seen.)
+The flow's own fit hardly gains by the game, and may lose.
+In the plane a broad Gaussian is noise enough, and the table is no race: mind how many data each model has seen.
 A learning noise is meant for many dimensions, where a fixed one is told from the data at once.
 
 ```{dropdown} A one-minute question: the flow has become exactly p. What does the energy still learn?

@@ -748,7 +748,7 @@ if run.on_mnist and run.profile != "smoke":
     stranger = (e_test > e_foreign["blank"].median()).double().mean()
     checks.at_least("share of digits with more energy than blank paper", stranger, 0.05)
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Energies of test images and of three kinds of foreign ones. Shuffled pixels and uniform noise lie far to the right of this picture. The lowest thousandth of the test images and the highest thousandth of the rotated ones are cut off; the vertical axis is logarithmic.", "name": "fig-em-ood"}, "image": {"alt": "Histograms of energies. Those of blank paper are a narrow peak inside the broad hill of the test images. Digits upside down overlap with the test images too, digits on their side lie further right."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Energies of test images and of three kinds of foreign ones. Shuffled pixels and uniform noise lie far to the right of this picture. The lowest thousandth of the test images and the highest thousandth of the rotated ones are cut off; the vertical axis is logarithmic.", "name": "fig-em-ood"}, "image": {"alt": "Histograms of energies. Those of blank paper are a narrow peak among the test images. Digits upside down overlap with the test images too, digits on their side lie further right."}}
 fig, ax = plt.subplots(figsize=(7.0, 3.2))
 unit = image_energy.scale
 low, high = torch.quantile(e_test, 0.001), torch.quantile(e_foreign["rotated"], 0.999)

@@ -22,7 +22,7 @@ def roc_area(low: Any, high: Any) -> tuple[float, float]:
     """P(high > low) + P(high = low) / 2 for values drawn at random from each, and its standard error.
 
     Args:
-        low: the kind that should have the lower values, shape (num_examples,).
+        low: the kind that should have the lower values, shape (num_examples,); a tensor may be on any device.
         high: the other kind, as many; row i may be a changed copy of row i of `low`: the error allows for that.
 
     Returns:
@@ -32,7 +32,7 @@ def roc_area(low: Any, high: Any) -> tuple[float, float]:
     Raises:
         ValueError: not two vectors of one length of at least 2.
     """
-    low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+    low, high = (np.asarray(part.cpu() if hasattr(part, "cpu") else part, dtype=float) for part in (low, high))
     if low.ndim != 1 or low.shape != high.shape or len(low) < 2:
         raise ValueError(f"expected two vectors of one length of at least 2, got {low.shape} and {high.shape}")
     of_high, of_low = _share_below(high, low), 1 - _share_below(low, high)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from dgm import checks
@@ -15,6 +16,11 @@ def test_area_is_the_share_of_pairs_in_order():
     by_library = roc_auc_score(np.r_[np.zeros(80), np.ones(80)], np.r_[low, high])
     checks.close("against scikit-learn", area, by_library, atol=1e-12)
     checks.close("the other way round", roc_area(high, low)[0], 1 - area, atol=1e-12)
+
+
+def test_tensors():
+    low, high = torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0.25, 0.35, 0.45, 0.55])
+    checks.close("13 of 16 pairs in order", roc_area(low, high)[0], 13 / 16)
 
 
 def test_separated_and_equal():

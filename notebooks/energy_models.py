@@ -77,7 +77,8 @@ PARAMETERS = {  # smoke, quick, full
 RING = dict(chain_length=20, step_size=0.01, batch_size=256, num_kept=8192)
 DIGITS = dict(step_size=5e-4, batch_size=64, num_kept=4096, penalty=1e-3, noise=0.05)
 RING["learning_rate"], DIGITS["learning_rate"], DIGITS["max_norm"] = 3e-3, 1e-4, 0.1
-SHORT, MEMORY = dict(chain_length=1), 400  # chains that are too short; steps averaged
+SHORT = dict(chain_length=1)  # chains that are too short
+MEMORY, MARKS = 400, 21  # steps that are averaged, times at which the ring is looked at
 BETAS, SWEEPS = (0.3, 0.5, 0.7, 0.9, 1.2), (10, 20, 80)  # of the de-noising
 
 # %%
@@ -297,12 +298,13 @@ def broad(num):
 
 
 ring_energy, history = PlaneEnergy(), []
+marks = set(np.linspace(0, P.ring_steps, MARKS).round())
 ring_average = copy.deepcopy(ring_energy)
 steps = train(ring_energy, ring, broad, num_steps=P.ring_steps, **RING)
 for step, (particles, *_) in enumerate(steps, start=1):
     ring_buffer = particles
-    follow(ring_average, ring_energy, 1 / min(step, MEMORY))
-    if step % (P.ring_steps // 20) == 0:
+    follow(ring_average, ring_energy, step, MEMORY)
+    if step in marks:
         pair = kl_from(target, ring_energy), kl_from(target, ring_average)
         history.append((step, *pair))
 
@@ -471,7 +473,7 @@ from_digits = next(islice(chain, P.long_chain - 1, None))
 names = ("test images", "the same, after the chain", "from noise, after the chain")
 rows = []
 for name, images in zip(names, (digits, from_digits, from_noise), strict=True):
-    e = image_energy(images).detach() / image_energy.scale
+    e = image_energy.f(fold(images)).detach().squeeze(1)
     rows.append((name, f"{e.mean():.2f}", f"{sem(e.cpu()):.2f}"))
 plotting.table(rows, columns=("40 images each", "mean energy", "standard error"))
 

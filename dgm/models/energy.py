@@ -23,6 +23,7 @@ __all__ = [
     "follow",
     "grid",
     "kl_from",
+    "let_fall",
     "log_partition",
     "network",
     "train",
@@ -172,10 +173,23 @@ def kl_from(target: GaussianMixture, energy: Callable[[Tensor], Tensor]) -> floa
 
 
 @torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, share: float) -> None:
-    """Move the parameters of `average` by that share of the way to those of `model`."""
+def follow(average: nn.Module, model: nn.Module, step: int, memory: int) -> None:
+    """Keep the parameters of `average` the mean of those of `model`: plain at first, with exponential weights later.
+
+    Args:
+        average: moved by the share 1 / min(step, memory) of the way.
+        model: in training.
+        step: of the training, from 1.
+        memory: steps that the average remembers.
+    """
     for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-        slow.lerp_(fast, share)
+        slow.lerp_(fast, 1 / min(step, memory))
+
+
+def let_fall(optimiser: torch.optim.Optimizer, rate: float, step: int, num_steps: int) -> None:
+    """Set the learning rate of a step, from 1: `rate` at first, falling linearly, and zero after the last one."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * (1 - (step - 1) / num_steps)
 
 
 def fold(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from dgm.models.energy import (
     follow,
     grid,
     kl_from,
+    let_fall,
     log_partition,
     network,
     train,
@@ -82,11 +83,12 @@ def test_divergence_from_the_ring():
     checks.close("KL to itself, whatever its constant", itself, 0.0, atol=ATOL)
 
 
-def test_follow_goes_a_share_of_the_way():
+@pytest.mark.parametrize(("step", "memory"), [(4, 9), (9, 4)])
+def test_follow_goes_a_share_of_the_way(step, memory):
     slow, fast = nn.Linear(3, 2), nn.Linear(3, 2)
     wanted = [0.75 * a + 0.25 * b for a, b in zip(slow.parameters(), fast.parameters(), strict=True)]
     kept = [b.clone() for b in fast.parameters()]
-    follow(slow, fast, 0.25)
+    follow(slow, fast, step, memory)
     for found, value in zip(slow.parameters(), wanted, strict=True):
         checks.close("a quarter of the way", found, value, atol=1e-6)
     for found, value in zip(fast.parameters(), kept, strict=True):
@@ -184,6 +186,24 @@ def test_noise_on_the_data_and_the_clipped_gradient():
     energy = Linear(1.0)
     next(train(energy, nowhere(1) + 1, nowhere, penalty=3.0, **STILL, learning_rate=0.0))
     checks.close("gradient with a penalty: 1 + 3 * 2 theta", energy.theta.grad, 7.0, rtol=1e-5)
+
+
+def test_the_average_is_the_plain_mean_at_first():
+    average, model, seen = nn.Linear(1, 1), nn.Linear(1, 1), []
+    for step in range(1, 6):
+        nn.init.normal_(model.weight)
+        seen.append(model.weight.item())
+        follow(average, model, step, 100)
+    checks.close("mean", average.weight.item(), sum(seen) / 5, atol=1e-6)
+
+
+def test_the_rate_falls():
+    optimiser = torch.optim.Adam(nn.Linear(1, 1).parameters())
+    rates = []
+    for step in range(1, 5):
+        let_fall(optimiser, 0.2, step, 4)
+        rates.append(optimiser.param_groups[0]["lr"])
+    checks.close("rates", rates, [0.2, 0.15, 0.1, 0.05], rtol=1e-12)
 
 
 def test_fold_is_a_mirror_at_both_walls():

@@ -503,7 +503,7 @@ The density: the best classifier then only guesses, the loss is $2 \log 2$, and 
 
 ## Three ways without chains
 
-**What a method does not sample, it may be blind to.**
+**A method may be blind to what it does not sample.**
 
 | | score matching | NCE | flow-contrastive |
 |:--|:--|:--|:--|

@@ -144,6 +144,8 @@ On images a bounded domain will do the same.
 
 The model: a network and a parabola, added.
 ```
+
+In the plane $\log Z$ is a sum over 201 x 201 points, `log_partition`, and so is the divergence of the target from the model, `kl_from`; the training uses neither.
 """
 
 
@@ -161,11 +163,6 @@ class PlaneEnergy(nn.Module):
         parabola = x.square().sum(1) / (2 * self.width**2)
         return self.f(x / self.unit).squeeze(1) + parabola
 
-
-# %% [markdown]
-r"""
-In the plane $\log Z$ is a sum over 201 x 201 points, `log_partition`, and so is the divergence of the target from the model, `kl_from`; the training uses neither.
-"""
 
 # %% tags=["check"]
 neg_log_p = -torch.from_numpy(target.log_prob(ring.numpy()))
@@ -226,6 +223,8 @@ What {cite:t}`du2019` add so that a few steps are enough:
 - a **clipped gradient**, so that one bad batch does little harm. Ours is clipped in its norm; their program clips each coordinate, at three of Adam's standard deviations, and has spectral normalisation as well.
 
 On the ring we use the first two, on images all four.
+Adam runs without momentum, so that samples answer to the energy of this step and not of earlier ones.
+The parameters keep moving around the optimum; we evaluate an average of them with exponential weights and a memory of 400 steps, which moves less.
 """
 
 
@@ -282,12 +281,6 @@ estimates = [gradient(contrast(small, few, part)[0]) for part in draws.split(400
 estimates = torch.stack(estimates)[:, :-1]  # the last parameter only adds a constant
 checks.close("a constant has no gradient", phases[-1], 0.0, atol=1e-12)
 checks.unbiased("gradient of contrast on samples", estimates, phases[:-1])
-
-# %% [markdown]
-r"""
-Adam runs without momentum, so that samples answer to the energy of this step and not of earlier ones.
-The parameters keep moving around the optimum; we evaluate an average of them with exponential weights and a memory of 400 steps, which moves less.
-"""
 
 
 # %% tags=["hide-input"]
@@ -367,6 +360,8 @@ The network gives a number of order one, and 500 times that is the energy in nat
 *The data.* They get Gaussian noise of 0.05, for the same reason: without it the density would be infinitely sharp, and no step size small enough.
 The step is $\eta = 5 \cdot 10^{-4}$, so that the kicks of Langevin, $\sqrt{2 \eta} = 0.03$, are smaller than that noise.
 So Langevin runs here at temperature one, for the density that is being learned; programs that take a large step and a much smaller noise sample a colder one ({ref}`ex-em-cold`).
+
+The film shows forty samples, not chosen: chains that start from uniform noise and run ten times longer than those of the training.
 """
 
 
@@ -436,11 +431,6 @@ noise = with_noise(torch.full_like(x_test, 0.5)).flatten() - 0.5
 checks.unbiased("noise of 0.05 on digits", noise.square(), 0.05**2)
 checks.at_most("energies in units begin near zero", np.abs(image_history[0]).max(), 3)
 checks.at_most("the buffer lies between the walls", (image_buffer - 0.5).abs().max(), 0.5)  # fmt: skip
-
-# %% [markdown]
-r"""
-Samples, not chosen: forty chains that start from uniform noise and run ten times longer than those of the training.
-"""
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Forty Langevin chains from uniform noise: the film begins with the noise.", "name": "fig-em-film"}}
 chain = langevin(uniform_noise(40), score_of(image_energy), DIGITS["step_size"])

@@ -68,7 +68,7 @@ from torch import nn
 PARAMETERS = {  # smoke, quick, full
     "ring_steps": (60, 1_500, 6_000),  # of the two-dimensional energy
     "image_steps": (20, 1_500, 20_000),  # of the energy of images
-    "ablation_steps": (20, 1_000, 5_000),  # of the runs that are meant to fail
+    "ablation_steps": (20, 1_500, 5_000),  # of the runs that are meant to fail
     "chain_length": (5, 20, 40),  # Langevin steps for one training step on images
     "long_chain": (50, 200, 400),  # of the samples that are shown
     "num_denoised": (20, 200, 1_000),  # images for the de-noising test

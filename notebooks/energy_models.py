@@ -800,13 +800,16 @@ def either(energy_1, energy_2, log_z_1, log_z_2):
 # %% tags=["check"]
 def check_either(answer):
     pair = ring_average, band
-    mixture = answer(*pair, *map(log_partition, pair))
+    log_z = [log_partition(energy) for energy in pair]
+    mixture = answer(*pair, *log_z)
     if mixture is None:
         return print("not yet")
     wanted = (logs["trained ring"].double().exp() + logs["wish"].double().exp()) / 2
     found = (-mixture(points).detach()).double().exp()
     checks.close("density of the mixture", found, wanted, atol=1e-5)
     checks.close("its log Z", log_partition(mixture), 0.0, atol=1e-5)
+    change = (answer(*pair, log_z[0], log_z[1] + 2)(points) - mixture(points)).detach()
+    checks.at_least("a wrong normaliser: more than a shift", change.std(), 0.05)
     plotting.density_map(-mixture(points).detach())
     return print("right")
 

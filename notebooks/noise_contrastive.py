@@ -175,7 +175,7 @@ p, q = (normal_log_prob(u[:, None], std).exp() for std in (1, 2))
 truth = np.array([1.0, math.log(2 * math.pi) / 2])
 fits = torch.stack([fit_on_samples(FITS[1]) for _ in range(FITS[0])])
 
-# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: densities of data and of noise. Middle: the best classifier, the share of the data at each place. Right: what fifty fits to 4,000 data and 4,000 points of noise say of the width and of the normaliser; the cross is the truth.", "name": "fig-nc-line"}, "image": {"alt": "Three panels. A high narrow blue and a low wide grey bell; a curve that is two thirds in the middle and falls to zero on both sides; a cloud of orange points around a black cross."}}
+# %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: densities of data and of noise. Middle: the best classifier, the share of the data at each place. Right: $\\theta$ and $c$ of fifty fits to 4,000 data and 4,000 points of noise; the cross is the truth.", "name": "fig-nc-line"}, "image": {"alt": "Three panels. A high narrow blue and a low wide grey bell; a curve that is two thirds in the middle and falls to zero on both sides; a cloud of orange points around a black cross."}}
 fig, axes = plt.subplots(1, 3, figsize=(8.4, 2.6))
 for density, colour, name, x in ((p, plotting.COLOURS[0], "data", 0.9), (q, "#8a8f98", "noise", 2.4)):  # fmt: skip
     axes[0].plot(u, density, color=colour)

@@ -78,6 +78,7 @@ RING = dict(chain_length=20, step_size=0.01, batch_size=256, num_kept=8192)
 DIGITS = dict(step_size=5e-4, batch_size=64, num_kept=4096, penalty=1e-3, noise=0.05)
 RING["learning_rate"], DIGITS["learning_rate"], DIGITS["max_norm"] = 3e-3, 1e-4, 0.1
 SHORT = dict(chain_length=1)  # chains that are too short
+NUM_POINTS = 200_000  # on the ring
 MEMORY, MARKS = 400, 21  # steps that are averaged, times at which the ring is looked at
 BETAS, SWEEPS = (0.3, 0.5, 0.7, 0.9, 1.2), (10, 20, 80)  # of the de-noising
 
@@ -95,7 +96,7 @@ From points like those on the left we want a function like the one on the right.
 
 # %%
 target = dgm.data.ring_of_gaussians(8, radius=2.0, std=0.3)
-ring = torch.from_numpy(target.sample(200_000, rng=run.rng)).float()
+ring = torch.from_numpy(target.sample(NUM_POINTS, rng=run.rng)).float()
 points, _ = grid()  # 201 x 201 points from -5 to 5, and the area of each
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Left: 2,000 data points. Right: the density that they come from, dark where it is high, on the square from -3.6 to 3.6. Here and below each density has its own scale.", "name": "fig-em-problem"}, "image": {"alt": "Two panels. On the left eight blue clouds of points on a circle. On the right eight dark round spots at the same places on a white ground."}}

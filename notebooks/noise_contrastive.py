@@ -78,6 +78,7 @@ NCE_RATE, NCE_BATCH, NCE_MEMORY = 1e-2, 1_024, 400
 FLOW_RATE, FLOW_BATCH, FLOW_MEMORY = 5e-3, 512, 200
 FLOW, FLOW_NORM = dict(num_layers=6, scale=4.0), 1.0  # where its gradient is clipped
 START, FITS, FRAMES = (0.5, 0.0), (50, 4_000), 15  # of fits on a line; of the film
+NUM_POINTS = 200_000  # on the ring
 
 # %%
 run = dgm.start("noise_contrastive", parameters=PARAMETERS)
@@ -226,7 +227,7 @@ Each step is a classification of two batches.
 
 # %%
 target = dgm.data.ring_of_gaussians(8, radius=2.0, std=0.3)
-ring = torch.from_numpy(target.sample(200_000, rng=run.rng)).float()
+ring = torch.from_numpy(target.sample(NUM_POINTS, rng=run.rng)).float()
 points, area = grid()  # 201 x 201 points from -5 to 5, and the area of each
 
 
@@ -315,6 +316,9 @@ checks.unbiased("the data have the entropy of the ring", neg_log_p, 2.4795)
 entropy = math.log(2 * math.pi * math.e * 4)
 found = -broad_log_prob(broad(20_000)).mean()  # of one point: a variance of 1
 checks.unbiased("the noise has the entropy of N(0, 4 I)", found, entropy, 1 / 2e4**0.5)
+mass = snapshots[P.nce_steps].double().exp().sum().item() * area
+exact = math.exp(nce_z - nce.log_z.item())
+checks.close("integral of the last picture = Z exp(-c)", mass, exact, rtol=1e-5)
 pair = batch(5_000), broad(5_000)
 losses = [
     nce_loss(*(model.logits(broad_log_prob, x) for x in pair)).item()

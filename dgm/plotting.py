@@ -17,8 +17,10 @@ __all__ = [
     "Film",
     "Table",
     "apply_style",
+    "density_map",
     "film",
     "image_grid",
+    "point_cloud",
     "reference_line",
     "slider",
     "table",
@@ -101,6 +103,46 @@ def image_grid(
     else:
         ax.imshow(sheet, vmin=0, vmax=1)
     ax.set_axis_off()
+    return ax
+
+
+def _plane(ax: Axes | None, view: float) -> Axes:
+    """Axes for a square of the plane around the origin, without ticks and frame."""
+    ax = ax or plt.subplots()[1]
+    ax.set(aspect="equal", xlim=(-view, view), ylim=(-view, view), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.grid(visible=False)
+    return ax
+
+
+def density_map(log_density: Any, *, half_width: float = 5.0, view: float = 3.6, ax: Axes | None = None) -> Axes:
+    """A density in the plane, dark where it is high; it has a scale of its own, and need not be normalised.
+
+    Args:
+        log_density: at the points of a square grid around the origin, the first coordinate slow, in one vector.
+        half_width: of the square that the grid covers.
+        view: half the width of what is shown.
+        ax: where to draw; default a new figure.
+
+    Raises:
+        ValueError: the length is no square.
+    """
+    values = np.asarray(log_density, dtype=float)
+    side = round(values.size**0.5)
+    if values.ndim != 1 or side**2 != values.size:
+        raise ValueError(f"log_density: expected a vector with a square number of entries, got {values.shape}")
+    picture = np.exp(values - values.max()).reshape(side, side).T
+    edge = half_width * (1 + 1 / (side - 1)) if side > 1 else half_width
+    ax = _plane(ax, view)
+    ax.imshow(picture, extent=(-edge, edge, -edge, edge), origin="lower", interpolation="bilinear")
+    ax.set(xlim=(-view, view), ylim=(-view, view))
+    return ax
+
+
+def point_cloud(points: Any, *, colour: str = COLOURS[0], view: float = 3.6, ax: Axes | None = None) -> Axes:
+    """Points in the plane, of shape (num_points, 2), on the same square as `density_map`."""
+    ax = _plane(ax, view)
+    ax.plot(*np.asarray(points).T, ".", color=colour, markersize=2)
     return ax
 
 

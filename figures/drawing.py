@@ -49,6 +49,13 @@ def arrow(
     return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash} marker-end="url(#tip)"/>'
 
 
+def words_box(x: float, y: float, width: float, words: tuple[str, ...], colour: str) -> list[str]:
+    """A box with rounded corners and lines of words in its middle; 50 high for one line, 24 more for each other."""
+    frame = f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{26 + 24 * len(words)}" rx="8" '
+    parts = [f'{frame}fill="{UNIT}" stroke="{colour}" stroke-width="3"/>']
+    return parts + [text(x + width / 2, y + 31 + 24 * i, line, size=18) for i, line in enumerate(words)]
+
+
 def svg(width: int, height: int, parts: list[str]) -> str:
     """The drawing as a file."""
     tip = (

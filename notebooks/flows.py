@@ -2046,7 +2046,7 @@ What each letter stands for, and what it is called in the code.
 
 ## Reading
 
-**What comes next:** the models that never compute a normaliser begin with [Boltzmann machines](boltzmann_machines.ipynb); flows return as noise for [energy models](energy_models.ipynb) and as [ODEs](score_sde.ipynb).
+**What comes next:** the models that never compute a normaliser begin with [Boltzmann machines](boltzmann_machines.ipynb); flows return as a [noise that learns](noise_contrastive.ipynb) and as [ODEs](score_sde.ipynb).
 
 **Reading:** {cite:t}`papamakarios2021` and {cite:t}`kobyzev2021` are the reviews; {cite:t}`papamakarios2017`, section 3, for the kinship of MAF, IAF and RealNVP; {cite:t}`theis2016` for what likelihoods do not say; and the lecture on film that the sources begin with, [Introduction to Normalizing Flows](https://www.youtube.com/watch?v=u3vVyFVU_lI).
 The code of the sources is reviewed critically on the [errata page](../book/errata.md).

@@ -873,7 +873,7 @@ for name, along in along_widest.items():
 # %% [markdown]
 r"""
 One independent draw takes many gradients, even in ten dimensions.
-So training an energy model by sampling is slow; [the next lecture](energy_models.ipynb) trains by short chains, and without samples.
+So training an energy model by sampling is slow; [the next lecture](energy_models.ipynb) trains by short chains, and [the one after it](noise_contrastive.ipynb) without samples.
 
 ```{dropdown} A one-minute question: tau is 100; how long a chain is enough?
 For the mean to one per cent of the standard deviation: $10^4$ independent draws, so $10^6$ steps.
@@ -1558,7 +1558,7 @@ What each letter stands for, and what it is called in the code.
 
 ## Reading
 
-**What comes next:** [deep energy models](energy_models.ipynb), in which the energy is a neural network, trained by short Langevin chains and without any.
+**What comes next:** [deep energy models](energy_models.ipynb), in which the energy is a neural network, trained by short Langevin chains; then [a classifier](noise_contrastive.ipynb) that needs none.
 
 **Reading:** {cite:t}`goodfellow2016`, sections 17.3 and 17.5, for Markov chains and why they mix slowly, and 18.1 for the two phases; {cite:t}`roberts1996` for when the chain converges at all; {cite:t}`welling2011` for SGLD, with [Lyndon Duong's notes](https://www.lyndonduong.com/sgmcmc/), to which the Oslo lectures point; {cite:t}`sokal1997`, section 3, for autocorrelation times, from a physicist; {cite:t}`haenggi1990` for rates over barriers.
 What the lecture notes get wrong is listed on the [errata page](../book/errata.md).

@@ -2511,7 +2511,7 @@ Every family answers the same question, *how do I get a distribution from sample
 | [autoregressive](autoregressive.ipynb) | exact | none | one for each dimension | likelihood |
 | [Boltzmann machine](boltzmann_machines.ipynb), [RBM](rbm.ipynb) | up to $Z$ | binary | many sweeps | two phases |
 | [energy model](energy_models.ipynb) | up to $Z$ | none | many Langevin steps | two phases, NCE |
-| normalising flow | exact | same size | one | likelihood |
+| [normalising flow](flows.ipynb) | exact | same size | one | likelihood |
 | [VAE](vae_pytorch.ipynb) | lower bound | small | one | ELBO |
 | [GAN](gan_mnist.ipynb) | none | small | one | a game |
 | [score model](score_matching.ipynb) | up to a constant | none | many Langevin steps | score matching |

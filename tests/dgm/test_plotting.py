@@ -84,6 +84,39 @@ def test_image_grid_of_zero_weights_is_white():
     assert picture.to_rgba(np.zeros((1, 1)))[0, 0] == pytest.approx([1, 1, 1, 1], abs=0.04)  # RdBu's middle is 0.97
 
 
+def test_density_map():
+    side = np.linspace(-2, 2, 5)
+    first, second = np.meshgrid(side, side, indexing="ij")
+    log_density = (first + 10 * second).ravel()  # highest at (2, 2), the second coordinate counts more
+    ax = plotting.density_map(log_density, half_width=2.0, view=1.5)
+    (image,) = ax.images
+    shown = np.asarray(image.get_array())
+    assert shown.shape == (5, 5)
+    assert image.origin == "lower"
+    assert shown[-1, -1] == shown.max() == 1
+    assert shown[-1, 0] > shown[0, -1]  # rows go with the second coordinate
+    assert np.allclose(image.get_extent(), [-2.5, 2.5, -2.5, 2.5])  # a pixel's centre lies at its point
+    assert ax.get_xlim() == ax.get_ylim() == (-1.5, 1.5)
+    assert np.allclose(shown[2, 2], np.exp(-22))
+
+
+@pytest.mark.parametrize("log_density", [np.zeros(8), np.zeros((3, 3))])
+def test_density_map_refuses(log_density):
+    with pytest.raises(ValueError, match="a square number of entries"):
+        plotting.density_map(log_density)
+
+
+def test_point_cloud():
+    points = np.array([[1.0, 2.0], [3.0, -1.0], [0.0, 0.5]])
+    ax = plotting.point_cloud(points, colour="#123456", view=4.0)
+    (line,) = ax.lines
+    assert np.array_equal(line.get_xydata(), points)
+    assert line.get_color() == "#123456"
+    assert ax.get_aspect() == 1
+    assert ax.get_xlim() == (-4, 4)
+    assert plotting.point_cloud(points, ax=ax) is ax
+
+
 def test_reference_line():
     ax = plt.subplots()[1]
     assert plotting.reference_line(ax, 0.5, "log 2") is ax

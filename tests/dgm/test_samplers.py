@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from dgm import checks
-from dgm.models.energy import ImageEnergy, fold
 from dgm.samplers import langevin, score_of
 
 
@@ -59,22 +58,3 @@ def test_stationary_variance(eta):
     chain = langevin(start, lambda x: -x, eta, generator=torch.Generator().manual_seed(1))
     x = next(islice(chain, round(30 / eta), None))
     checks.unbiased("variance", x.square(), 1 / (1 - eta / 2))
-
-
-def test_fold_is_a_mirror_at_both_walls():
-    x = torch.linspace(-7, 7, 2_801, dtype=torch.float64)
-    folded = fold(x)
-    assert folded.min() >= 0
-    assert folded.max() <= 1
-    inside = (x >= 0) & (x <= 1)
-    checks.close("inside", folded[inside], x[inside], atol=1e-15)
-    checks.close("mirror at 0", fold(-x), folded, atol=1e-12)
-    checks.close("mirror at 1", fold(2 - x), folded, atol=1e-12)
-
-
-def test_image_energy_sees_folded_images_alone():
-    energy = ImageEnergy().double()
-    x = torch.rand(4, 784, dtype=torch.float64)
-    checks.close("mirror image", energy(-x), energy(x), atol=1e-9)
-    checks.close("unit", energy(x), energy.scale * energy.f(x).squeeze(1), atol=1e-9)
-    assert energy(x).shape == (4,)

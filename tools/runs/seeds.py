@@ -97,8 +97,14 @@ def cluster(timeout: str = "20s") -> Iterator[Client]:
             yield client
         return
     settings = {"n_workers": side_by_side(), "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
-    with LocalCluster(**settings, silence_logs="ERROR") as local, Client(local) as client:
-        yield client
+    local = LocalCluster(**settings, silence_logs="ERROR")
+    try:
+        with Client(local) as client:
+            yield client
+    finally:
+        # Dask cannot join a worker that it is just starting anew after a loss; the runs are over by then.
+        with contextlib.suppress(AssertionError):
+            local.close()
 
 
 def runs(names: list[str], num_seeds: int, kept: Path = KEPT) -> Iterator[dict[str, Any]]:

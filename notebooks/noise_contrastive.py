@@ -319,6 +319,8 @@ checks.unbiased("the noise has the entropy of N(0, 4 I)", found, entropy, 1 / 2e
 mass = snapshots[P.nce_steps].double().exp().sum().item() * area
 exact = math.exp(nce_z - nce.log_z.item())
 checks.close("integral of the last picture = Z exp(-c)", mass, exact, rtol=1e-5)
+first = next(train_by_noise(Normalised(), 4)).log_z.abs().item()
+checks.close("Adam's first step in c = its rate", first, NCE_RATE, rtol=1e-4)
 pair = batch(5_000), broad(5_000)
 losses = [
     nce_loss(*(model.logits(broad_log_prob, x) for x in pair)).item()
@@ -466,6 +468,8 @@ for ax, name, energy in zip(axes, names, (nce.energy, *energies.values()), stric
 # %% tags=["check"]
 old = Normalised(), RealNVP(2, num_layers=2, scale=4.0)
 new = train_against_flow(*copy.deepcopy(old), 1)
+first = new[0].log_z.abs().item()
+checks.close("Adam's first step in c = its rate", first, FLOW_RATE, rtol=1e-4)
 z, data = torch.randn(5_000, 2), batch(5_000)
 
 

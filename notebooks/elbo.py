@@ -429,7 +429,7 @@ $$ (eq-elbo-chain-rule)
 The sum is gone, but the posterior $p(z \mid x)$ is needed, whose denominator is that sum.
 Everything below is an attempt to have one of the two at a bearable price.
 
-A mixture of Gaussians is the oldest example: $z$ is the name of a component, and the posterior is what is known there as the *responsibility*.
+A [mixture of Gaussians](kde_gmm.ipynb) is the oldest example: $z$ is the name of a component, and the posterior is what is known there as the *responsibility*.
 """
 
 

@@ -2508,6 +2508,8 @@ Every family answers the same question, *how do I get a distribution from sample
 
 | family | density | latent | calls for a sample | trained by |
 |---|---|---|---|---|
+| [counts](divergences.ipynb), [kernels](kde_gmm.ipynb) | exact | none | one look-up for each dimension; one | counting; keeping the data |
+| [mixture](kde_gmm.ipynb) | exact | one of $K$ | one | EM |
 | [autoregressive](autoregressive.ipynb) | exact | none | one for each dimension | likelihood |
 | [Boltzmann machine](boltzmann_machines.ipynb), [RBM](rbm.ipynb) | up to $Z$ | binary | many sweeps | two phases |
 | [energy model](energy_models.ipynb) | up to $Z$ | none | many Langevin steps | two phases, NCE |

@@ -1674,7 +1674,7 @@ for ax, images in zip(
     plotting.image_grid(images.reshape(-1, 14, 14).clamp(0, 1), columns=6, ax=ax)
 
 # %% tags=["check"]
-bytes_ = torch.from_numpy(run.data.images[:100]).reshape(-1, 28, 28).float()
+bytes_ = torch.tensor(run.data.images[:100]).reshape(-1, 28, 28).float()
 pooled = torch.nn.functional.avg_pool2d(bytes_, 2).reshape(-1, 196) / 256
 what = "14 x 14: means of 2 x 2 bytes, and up to one grey level more"
 checks.close(what, grey[:100], pooled + 0.5 / 256, atol=0.5 / 256 + 1e-6)

@@ -452,7 +452,7 @@ with torch.random.fork_rng(devices=[]):  # what follows draws the same numbers
     pupil = RBM(6, 4).double().requires_grad_(False)
 pupil.load_state_dict(tiny.state_dict())
 divergence, order = [], p_data.argsort(descending=True)
-fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.0), sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 1.9), sharey=True)
 for step in range(3001):
     log_p = -pupil.free_energy(V)
     log_p -= torch.logsumexp(log_p, 0)
@@ -1016,7 +1016,7 @@ pcd, pcd_particles, pcd_history = train_and_watch("PCD-1", persistent=True)
 cd, cd_samples, cd_history = train_and_watch("CD-1", persistent=False)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "The same machine trained by PCD-1 and by CD-1. Left: what programs print. Right: what one wants to know, by a short AIS.", "name": "fig-rbm-monitors"}, "image": {"alt": "Two panels over epochs with one curve for PCD-1 and one for CD-1. On the left the reconstruction errors fall together. On the right the log-likelihood of PCD-1 rises far above that of CD-1."}}
-fig, axes = plt.subplots(1, 2, figsize=(7.4, 1.9))
+fig, axes = plt.subplots(1, 2, figsize=(7.4, 1.8))
 names = ("pixels that change", "test log-likelihood (nats)")
 for i, (ax, name) in enumerate(zip(axes, names, strict=True)):
     for label, history in (("PCD-1", pcd_history), ("CD-1", cd_history)):
@@ -1185,7 +1185,7 @@ milestones = sorted({1, 10, P.gibbs_steps})
 pcd_frames, cd_frames = fantasies(pcd, 12, milestones), fantasies(cd, 12, milestones)
 
 # %% tags=["plot", "hide-input"] mystnb={"figure": {"caption": "Chains from noise after 1, 10 and many sweeps (left to right). Top: the machine trained by PCD. Bottom: the one trained by CD-1, which fails.", "name": "fig-rbm-fantasies"}, "image": {"alt": "Two rows of three grids of twelve images. After one and ten sweeps both machines show thick broken strokes. After many sweeps the top row, PCD, shows mostly readable digits, some kinds more often than others; the bottom row, CD-1, has lost most of its ink."}}
-fig, axes = plt.subplots(2, 3, figsize=(7.4, 2.9))
+fig, axes = plt.subplots(2, 3, figsize=(7.4, 2.8))
 for row, (label, frames) in zip(
     axes, (("PCD-1", pcd_frames), ("CD-1", cd_frames)), strict=True
 ):

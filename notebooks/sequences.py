@@ -1824,7 +1824,7 @@ if run.on_mnist and run.profile == "full":
 r"""
 ### A digit in 28 rows
 
-This unit shows what recurrence does on real data in half a minute: the state is carried from row to row, 28 steps in place of 784.
+This unit shows what recurrence does on real data: the state is carried from row to row, 28 steps in place of 784.
 Inside a row each pixel sees the state and the pixels on its left, by a triangular matrix, as in [FVSBN](autoregressive.ipynb).
 """
 

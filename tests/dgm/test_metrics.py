@@ -121,6 +121,8 @@ def test_log_partition_from_weights(machine, sign):
     checks.close("log Z", value, LOG_BASE_PARTITION + sign * math.log(3), atol=ATOL)
     checks.close("standard error", standard_error, np.std([1, 2, 6], ddof=1) / math.sqrt(3) / 3, atol=ATOL)
     checks.close("effective sample size", size, 81 / 41, atol=ATOL)
+    _, error, size = metrics.log_partition_from_weights(rbm, BASE, torch.full((2,), 1e3).double(), sign)
+    checks.close("two equal weights, of which exp is no float64", [error, size], [0, 2], atol=ATOL)
 
 
 def test_log_mean_exp():
